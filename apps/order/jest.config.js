@@ -1,0 +1,1 @@
+module.exports = { displayName: 'order', preset: '../../jest.preset.js' };

@@ -1,0 +1,1 @@
+module.exports = { displayName: 'payment-sandbox', preset: '../../jest.preset.js' };

@@ -1,0 +1,1 @@
+module.exports = { displayName: 'user', preset: '../../jest.preset.js' };

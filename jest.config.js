@@ -1,0 +1,1 @@
+module.exports = { projects: ['<rootDir>/apps/*', '<rootDir>/libs/*', '<rootDir>/tools/*'] };

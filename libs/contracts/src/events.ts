@@ -1,0 +1,139 @@
+/** The public topics, with the partitions and the retention they are made with (undefined: kept for ever). */
+export const TOPICS = {
+  user: { name: 'headroom.user.v1', partitions: 6, retentionMs: undefined },
+  catalog: { name: 'headroom.catalog.v1', partitions: 6, retentionMs: undefined },
+  order: { name: 'headroom.order.v1', partitions: 6, retentionMs: undefined },
+  activity: { name: 'headroom.activity.v1', partitions: 6, retentionMs: 30 * 24 * 3_600_000 },
+} as const;
+
+export interface MoneyData {
+  amountMinor: number;
+  currency: string;
+}
+
+export interface UserData {
+  id: string;
+  email: string;
+  name: string;
+  role: 'customer' | 'admin';
+  tier: string;
+  disabled: boolean;
+  createdAt: string;
+}
+
+export interface ProductData {
+  id: string;
+  slug: string;
+  sku: string;
+  name: string;
+  description: string;
+  category: string;
+  price: MoneyData;
+  imageUrl: string | null;
+  archived: boolean;
+  createdAt: string;
+  updatedAt: string;
+}
+
+export interface StockData {
+  productId: string;
+  onHand: number;
+  available: number;
+  held: number;
+}
+
+export interface OrderData {
+  id: string;
+  userId: string;
+  status: 'pending' | 'confirmed' | 'cancelled';
+  paymentStatus: 'pending' | 'paid' | 'declined' | 'failed' | 'refund_pending' | 'refunded';
+  cancelReason: 'payment_declined' | 'payment_failed' | 'expired' | 'customer' | 'admin' | null;
+  items: Array<{
+    productId: string;
+    sku: string;
+    name: string;
+    quantity: number;
+    unitPrice: MoneyData;
+    lineTotal: MoneyData;
+  }>;
+  total: MoneyData;
+  placedAt: string;
+  updatedAt: string;
+}
+
+/** Every event carries the whole state of its aggregate after the change. */
+export interface EventDataByType {
+  'headroom.user.registered': UserData;
+  'headroom.user.updated': UserData;
+  'headroom.catalog.product-created': ProductData;
+  'headroom.catalog.product-updated': ProductData;
+  'headroom.catalog.price-changed': ProductData;
+  'headroom.catalog.product-archived': ProductData;
+  'headroom.catalog.product-restored': ProductData;
+  'headroom.catalog.stock-changed': StockData;
+  'headroom.order.placed': OrderData;
+  'headroom.order.paid': OrderData;
+  'headroom.order.payment-declined': OrderData;
+  'headroom.order.confirmed': OrderData;
+  'headroom.order.cancelled': OrderData;
+  'headroom.order.refund-requested': OrderData;
+  'headroom.order.refunded': OrderData;
+}
+
+export type EventType = keyof EventDataByType;
+
+/** CloudEvents 1.0, structured JSON (https://github.com/cloudevents/spec), with `aggregateversion` 1, 2, 3... per subject. */
+export interface DomainEvent<T extends EventType = EventType> {
+  specversion: '1.0';
+  id: string;
+  source: string;
+  type: T;
+  subject: string;
+  time: string;
+  datacontenttype: 'application/json';
+  dataschema: string;
+  traceparent?: string;
+  aggregateversion: number;
+  data: EventDataByType[T];
+}
+
+/** An event together with the topic and the key that it is published under. */
+export interface PublishableEvent<T extends EventType = EventType> {
+  topic: string;
+  key: string;
+  event: DomainEvent<T>;
+}
+
+/** The version of each type's schema, in `dataschema` and in the file names under libs/contracts/events. */
+const SCHEMA_VERSION = 1;
+
+/** Builds an event; `subject` is `<kind>/<id>` and `key` the aggregate's id. */
+export function domainEvent<T extends EventType>(options: {
+  id: string;
+  type: T;
+  subject: string;
+  key: string;
+  version: bigint | number;
+  time: string;
+  traceparent?: string | undefined;
+  data: EventDataByType[T];
+}): PublishableEvent<T> {
+  const service = options.type.split('.')[1] as 'user' | 'catalog' | 'order';
+  return {
+    topic: TOPICS[service].name,
+    key: options.key,
+    event: {
+      specversion: '1.0',
+      id: options.id,
+      source: `/headroom/${service}`,
+      type: options.type,
+      subject: options.subject,
+      time: options.time,
+      datacontenttype: 'application/json',
+      dataschema: `https://headroom.dev/schemas/${options.type}.v${SCHEMA_VERSION}.json`,
+      ...(options.traceparent ? { traceparent: options.traceparent } : {}),
+      aggregateversion: Number(options.version),
+      data: options.data,
+    },
+  };
+}

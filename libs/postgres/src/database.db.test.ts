@@ -1,0 +1,69 @@
+import { createTestDatabase, type TestDatabase } from '@headroom/testing';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isUniqueViolation, sql } from './index';
+
+const migrations = mkdtempSync(join(tmpdir(), 'migrations-'));
+writeFileSync(
+  join(migrations, '0001_things.sql'),
+  'create table things (id bigint primary key, name text not null);',
+);
+writeFileSync(
+  join(migrations, '0002_index.sql'),
+  '-- no-transaction\ncreate index concurrently if not exists things_name on things (name);',
+);
+
+let test: TestDatabase;
+beforeAll(async () => {
+  test = await createTestDatabase(migrations);
+});
+afterAll(() => test.drop());
+
+it('keeps nothing of a transaction whose work threw', async () => {
+  const work = test.db.transaction(async (tx) => {
+    await tx.execute(sql('test.insert')`insert into things (id, name) values (${1n}, ${'a'})`);
+    throw new Error('no');
+  });
+  await expect(work).rejects.toThrow('no');
+  expect(await test.db.rows(sql('test.all')`select * from things`)).toEqual([]);
+});
+
+it('puts parts into statements and values into parameters', async () => {
+  await test.db.execute(sql('test.insert')`insert into things (id, name) values (${2n}, ${"it's"})`);
+  const filter = sql.and([sql.part`id > ${1n}`, sql.part`name = ${"it's"}`]);
+  const statement = sql('test.find')`select id, name from ${sql.identifier('things')} where ${filter}`;
+  expect(statement.text).toBe('select id, name from "things" where id > $1 and name = $2 /* test.find */');
+  expect(await test.db.rows(statement)).toEqual([{ id: 2n, name: "it's" }]);
+});
+
+it('tells a unique violation by its constraint', async () => {
+  const insert = () =>
+    test.db.execute(sql('test.insert')`insert into things (id, name) values (${3n}, ${'b'})`);
+  await insert();
+  const error = await insert().catch((caught: unknown) => caught);
+  expect(isUniqueViolation(error, 'things_pkey')).toBe(true);
+  expect(isUniqueViolation(error, 'another')).toBe(false);
+});
+
+it('runs a transaction again after a deadlock when that is safe', async () => {
+  await test.db.execute(sql('test.insert')`insert into things (id, name) values (10, 'x'), (11, 'y')`);
+  let bothHold: () => void;
+  const met = new Promise<void>((resolve) => (bothHold = resolve));
+  let holding = 0;
+  const cross = (first: bigint, second: bigint) =>
+    test.db.transaction(
+      async (tx) => {
+        await tx.execute(sql('test.touch')`update things set name = name || '!' where id = ${first}`);
+        holding += 1;
+        if (holding === 2) bothHold();
+        if (holding <= 2) await met;
+        await tx.execute(sql('test.touch')`update things set name = name || '!' where id = ${second}`);
+      },
+      { retry: true },
+    );
+  await Promise.all([cross(10n, 11n), cross(11n, 10n)]);
+  expect(
+    await test.db.rows(sql('test.read')`select name from things where id in (10, 11) order by id`),
+  ).toEqual([{ name: 'x!!' }, { name: 'y!!' }]);
+});

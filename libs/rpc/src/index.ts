@@ -1,0 +1,4 @@
+export * from './access-token';
+export * from './call-context';
+export * from './client';
+export * from './server';

@@ -1,0 +1,3 @@
+export * from './config';
+export * from './health';
+export * from './run-service';

@@ -1,0 +1,34 @@
+import { startPostgres } from '@headroom/embedded-postgres';
+import { mkdtempSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { PostgresServer } from '@headroom/embedded-postgres';
+
+declare global {
+  var headroomTestServer: PostgresServer | undefined;
+}
+
+/** Jest's global set-up: one real server for all files of a run, unless TEST_POSTGRES_URL names one already. */
+export default async function globalSetup(): Promise<void> {
+  if (process.env['TEST_POSTGRES_URL']) return;
+  const directory = mkdtempSync('/var/tmp/headroom-test-');
+  const server = await startPostgres({
+    dataDirectory: join(directory, 'postgres'),
+    port: await freePort(),
+    durable: false,
+    settings: { max_connections: 400 },
+  });
+  globalThis.headroomTestServer = server;
+  process.env['TEST_POSTGRES_URL'] = server.url('postgres');
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as AddressInfo;
+      probe.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,3 @@
+export * from './eventually';
+export * from './manual-clock';
+export * from './test-database';
