@@ -57,8 +57,16 @@ export interface Life {
   draining(): boolean;
 }
 
+/** One-off work with a service's own configuration, run as `node main.js <command> [arguments]`, e.g. `migrate`. */
+export type Command<S extends ConfigSpec> = (
+  config: ConfigOf<S & typeof BASE_CONFIG>,
+  context: { logger: Logger; arguments: string[] },
+) => Promise<void>;
+
 /** EX_CONFIG of sysexits.h */
 const EXIT_CONFIG = 78;
+/** EX_USAGE */
+const EXIT_USAGE = 64;
 
 /**
  * Runs one service from start to exit; the only place that handles signals.
@@ -72,6 +80,7 @@ export async function runService<S extends ConfigSpec>(
   name: string,
   spec: S,
   compose: (config: ConfigOf<S & typeof BASE_CONFIG>, life: Life) => Promise<void>,
+  commands: Record<string, Command<S>> = {},
 ): Promise<void> {
   const fullSpec = { ...BASE_CONFIG, ...spec };
   let config: ConfigOf<S & typeof BASE_CONFIG>;
@@ -88,6 +97,25 @@ export async function runService<S extends ConfigSpec>(
   }
   const base = config as ConfigOf<typeof BASE_CONFIG>;
   const logger = createLogger(name, base.LOG_LEVEL);
+  const [commandName, ...commandArguments] = process.argv
+    .slice(2)
+    .filter((argument) => argument !== '--print-config');
+  if (commandName !== undefined) {
+    const command = commands[commandName];
+    if (!command) {
+      process.stderr.write(
+        `${name}: there is no command ${JSON.stringify(commandName)}, only ${Object.keys(commands).join(', ') || 'none'}\n`,
+      );
+      process.exit(EXIT_USAGE);
+    }
+    try {
+      await command(config, { logger, arguments: commandArguments });
+      process.exit(0);
+    } catch (error) {
+      logger.error(`${commandName} failed`, { err: error });
+      process.exit(1);
+    }
+  }
   collectProcessMetrics();
   const stopTracing = await startTracing({
     service: name,
@@ -129,7 +157,7 @@ export async function runService<S extends ConfigSpec>(
   };
 
   let signalled = false;
-  const stop = async (reason: string) => {
+  const stop = async (reason: string, drainSeconds = base.DRAIN_SECONDS, stopBudgetMs = 25_000) => {
     if (signalled) {
       logger.warn('second stop request: exiting at once', { reason });
       process.exit(1);
@@ -140,13 +168,13 @@ export async function runService<S extends ConfigSpec>(
         logger.error('stopping took too long: exiting');
         process.exit(1);
       },
-      base.DRAIN_SECONDS * 1_000 + 25_000,
+      drainSeconds * 1_000 + stopBudgetMs,
     );
     hurry.unref();
     const wasReady = state === 'ready';
     state = 'draining';
     logger.info('stopping', { reason });
-    if (wasReady) await new Promise((resolve) => setTimeout(resolve, base.DRAIN_SECONDS * 1_000));
+    if (wasReady) await new Promise((resolve) => setTimeout(resolve, drainSeconds * 1_000));
     for (const { name: roleName, running } of roles.reverse())
       await quietly(`role ${roleName}`, () => running.close());
     for (const resource of owned.reverse()) await quietly('resource', () => resource.close());
@@ -163,7 +191,7 @@ export async function runService<S extends ConfigSpec>(
   };
   process.on('SIGTERM', () => void stop('SIGTERM'));
   process.on('SIGINT', () => void stop('SIGINT'));
-  if (process.connected) process.on('disconnect', () => void stop('the parent process is gone'));
+  if (process.connected) process.on('disconnect', () => void stop('the parent process is gone', 0, 8_000));
   process.on('unhandledRejection', (error) => {
     logger.error('unhandled rejection: exiting', { err: error });
     process.exit(1);
