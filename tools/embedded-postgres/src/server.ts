@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { prepareInstallation } from './installation';
@@ -133,6 +133,13 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
         : `PostgreSQL ended with code ${String(code)}:\n${output}`,
     ),
   };
+}
+
+/** Waits for a server on this directory to be gone and removes its files, wherever they really lie. */
+export async function removePostgres(dataDirectory: string): Promise<void> {
+  const { dataDirectory: real } = prepareInstallation(dataDirectory);
+  await previousServerGone(real);
+  rmSync(real, { recursive: true, force: true });
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {

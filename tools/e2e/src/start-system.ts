@@ -1,0 +1,21 @@
+import { startSystem, type RunningSystem } from './running-system';
+
+declare global {
+  var headroomSystem: RunningSystem | undefined;
+}
+
+/** Jest's global set-up: one system for all files that only talk to it over HTTP. */
+export default async function globalSetup(): Promise<void> {
+  // The throttle would see all tests as one address.
+  const system = await startSystem({
+    env: { SIGN_IN_LIMITS: 'account=10/15min,address=100000/15min', LOG_LEVEL: 'warn' },
+  });
+  globalThis.headroomSystem = system;
+  process.env['E2E_SYSTEM'] = JSON.stringify({
+    gateway: system.gateway,
+    payment: system.payment,
+    admin: system.admin,
+    ports: system.ports,
+    dataDirectory: system.dataDirectory,
+  });
+}

@@ -1,0 +1,157 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+/**
+ * `npm test`: every check, cheapest first, with the time of each. The last line counts the tests of all stages; a stage
+ * that is not a test run counts as one.
+ */
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+interface Stage {
+  name: string;
+  what: string;
+  run(): Promise<Counts>;
+}
+
+const { values: options } = parseArgs({ options: { only: { type: 'string' } } });
+const reports = mkdtempSync(join(tmpdir(), 'headroom-test-'));
+const stages: Stage[] = [
+  { name: 'format', what: 'prettier', run: () => check('prettier', ['--check', '--log-level', 'warn', '.']) },
+  {
+    name: 'lint',
+    what: 'eslint with module boundaries',
+    run: () => check('nx', ['run', '@headroom/source:lint', '--output-style=stream']),
+  },
+  {
+    name: 'types',
+    what: 'tsc, strict',
+    run: () => check('nx', ['run', '@headroom/source:types', '--output-style=stream']),
+  },
+  { name: 'protos', what: 'buf lint, generated code is current', run: protos },
+  {
+    name: 'build',
+    what: 'every app',
+    run: () => check('nx', ['run-many', '-t', 'build', '--output-style=stream']),
+  },
+  {
+    name: 'unit',
+    what: 'unit, data and message tests on an embedded PostgreSQL',
+    run: () => jest('unit', ['--config', 'jest.config.js']),
+  },
+  {
+    name: 'e2e',
+    what: 'the started system over HTTP',
+    run: () => jest('e2e', ['--config', 'tools/e2e/jest.config.js', '--runInBand']),
+  },
+];
+
+const wanted = options.only?.split(',');
+const unknown = wanted?.filter((name) => !stages.some((stage) => stage.name === name)) ?? [];
+if (unknown.length > 0) {
+  console.error(
+    `there is no stage ${unknown.join(', ')}; there are ${stages.map((stage) => stage.name).join(', ')}`,
+  );
+  process.exit(64);
+}
+const results: Array<{ stage: Stage; counts: Counts; seconds: number }> = [];
+for (const stage of stages) {
+  if (wanted && !wanted.includes(stage.name)) continue;
+  console.log(`\n── ${stage.name}: ${stage.what}`);
+  const started = Date.now();
+  const counts = await stage.run();
+  results.push({ stage, counts, seconds: (Date.now() - started) / 1_000 });
+}
+rmSync(reports, { recursive: true });
+
+const total = results.reduce(
+  (sum, { counts }) => ({
+    passed: sum.passed + counts.passed,
+    failed: sum.failed + counts.failed,
+    skipped: sum.skipped + counts.skipped,
+  }),
+  {
+    passed: 0,
+    failed: 0,
+    skipped: 0,
+  },
+);
+console.log('\nstage      time      passed  failed  skipped');
+for (const { stage, counts, seconds } of results)
+  console.log(
+    `${stage.name.padEnd(8)} ${seconds.toFixed(1).padStart(6)} s  ${String(counts.passed).padStart(8)} ${String(counts.failed).padStart(7)} ${String(counts.skipped).padStart(8)}`,
+  );
+console.log('\nengines: PostgreSQL 18 from npm (real server); events on the PostgreSQL event log');
+const skipIsFailure = process.env['REQUIRE_ENGINES'] === '1';
+if (total.skipped > 0)
+  console.log(
+    `${total.skipped} skipped${skipIsFailure ? ', which REQUIRE_ENGINES=1 counts as a failure' : ''}: see above`,
+  );
+console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+process.exitCode = total.failed > 0 || total.passed === 0 || (skipIsFailure && total.skipped > 0) ? 1 : 0;
+
+async function check(command: string, arguments_: string[]): Promise<Counts> {
+  const code = await run(command, arguments_);
+  return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+}
+
+async function protos(): Promise<Counts> {
+  const before = await generatedCode();
+  const lint = await check('buf', ['lint']);
+  const generated = await check('buf', ['generate']);
+  const current = (await generatedCode()) === before;
+  if (!current) console.error('the generated code was not current: commit what `npx buf generate` wrote');
+  return {
+    passed: lint.passed + generated.passed + (current ? 1 : 0),
+    failed: lint.failed + generated.failed + (current ? 0 : 1),
+    skipped: 0,
+  };
+}
+
+async function generatedCode(): Promise<string> {
+  const { readdir, readFile } = await import('node:fs/promises');
+  const directory = join('libs', 'contracts', 'src', 'gen');
+  const files = (await readdir(directory, { recursive: true })).filter((file) => file.endsWith('.ts')).sort();
+  return (
+    await Promise.all(files.map(async (file) => `${file}\n${await readFile(join(directory, file), 'utf8')}`))
+  ).join('\n');
+}
+
+async function jest(name: string, arguments_: string[]): Promise<Counts> {
+  const report = join(reports, `${name}.json`);
+  const code = await run('jest', [...arguments_, '--ci', '--json', `--outputFile=${report}`], {
+    quietOutput: true,
+  });
+  try {
+    const result = JSON.parse(readFileSync(report, 'utf8')) as {
+      numPassedTests: number;
+      numFailedTests: number;
+      numPendingTests: number;
+      numTodoTests: number;
+      numRuntimeErrorTestSuites: number;
+    };
+    const failed = result.numFailedTests + result.numRuntimeErrorTestSuites;
+    return {
+      passed: result.numPassedTests,
+      failed: failed === 0 && code !== 0 ? 1 : failed,
+      skipped: result.numPendingTests + result.numTodoTests,
+    };
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+}
+
+/** Runs a tool of node_modules/.bin; with `quietOutput` only its standard error is shown (jest's report goes there). */
+function run(command: string, arguments_: string[], { quietOutput = false } = {}): Promise<number | null> {
+  const child = spawn(join('node_modules', '.bin', command), arguments_, {
+    stdio: ['ignore', quietOutput ? 'ignore' : 'inherit', 'inherit'],
+    env: { ...process.env, NX_DAEMON: 'false', FORCE_COLOR: '0' },
+  });
+  return new Promise((resolve) => child.on('exit', (code) => resolve(code)));
+}
