@@ -107,7 +107,7 @@ export default [
       '@typescript-eslint/no-misused-promises': ['error', { checksVoidReturn: false }],
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'separate-type-imports' }],
       '@typescript-eslint/no-restricted-imports': restrictImports(undefined),
-      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
       eqeqeq: 'error',
       'no-console': 'error',
     },
@@ -140,7 +140,10 @@ export default [
     rules: {
       '@nx/enforce-module-boundaries': [
         'error',
-        { depConstraints: [{ sourceTag: '*', onlyDependOnLibsWithTags: allKinds }] },
+        {
+          ignoredCircularDependencies: testOnly,
+          depConstraints: [{ sourceTag: '*', onlyDependOnLibsWithTags: allKinds }],
+        },
       ],
       '@typescript-eslint/no-restricted-imports': 'off',
       'no-console': 'off',

@@ -1,5 +1,5 @@
 import { removePostgres, startPostgres, type PostgresServer } from '@headroom/embedded-postgres';
-import { buildApp, appNames } from '@headroom/build-tool';
+import { buildApp, appNames } from '@headroom/build';
 import { migrateEventLog } from '@headroom/messaging';
 import { silentLogger } from '@headroom/telemetry';
 import { rmSync } from 'node:fs';
