@@ -117,7 +117,7 @@ export async function runService<S extends ConfigSpec>(
     }
   }
   collectProcessMetrics();
-  const stopTracing = await startTracing({
+  const tracing = await startTracing({
     service: name,
     otlpEndpoint: base.OTEL_EXPORTER_OTLP_ENDPOINT,
     sampleRatio: base.OTEL_TRACES_SAMPLER_ARG,
@@ -178,7 +178,7 @@ export async function runService<S extends ConfigSpec>(
     for (const { name: roleName, running } of roles.reverse())
       await quietly(`role ${roleName}`, () => running.close());
     for (const resource of owned.reverse()) await quietly('resource', () => resource.close());
-    await quietly('tracing', () => withTimeout(stopTracing(), 2_000, 'flushing spans'));
+    await quietly('tracing', () => withTimeout(tracing.close(), 2_000, 'flushing spans'));
     logger.info('stopped');
     process.exit(0);
   };

@@ -26,14 +26,14 @@ const tracer = trace.getTracer('headroom');
 /**
  * Installs the tracer of this process. Spans are always made (log lines carry their ids, `traceparent` travels on); they
  * leave the process only where `OTEL_EXPORTER_OTLP_ENDPOINT` or `exporter` says so. Honours `OTEL_TRACES_SAMPLER_ARG`
- * (share of new traces that are recorded, default 1). Returns a function that flushes and stops.
+ * (share of new traces that are recorded, default 1). `flush` hands over what is finished, `close` also stops.
  */
 export async function startTracing(options: {
   service: string;
   otlpEndpoint?: string | undefined;
   sampleRatio?: number | undefined;
   exporter?: SpanExporter;
-}): Promise<() => Promise<void>> {
+}): Promise<{ flush(): Promise<void>; close(): Promise<void> }> {
   const processors: SpanProcessor[] = [];
   let exporter = options.exporter;
   if (!exporter && options.otlpEndpoint) {
@@ -49,7 +49,7 @@ export async function startTracing(options: {
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());
   trace.setGlobalTracerProvider(provider);
-  return () => provider.shutdown();
+  return { flush: () => provider.forceFlush(), close: () => provider.shutdown() };
 }
 
 const KINDS = {
