@@ -48,13 +48,17 @@ async function measure(name: string, requests: autocannon.Request[], expected: n
   say(`${name}: ${amount} requests, ${connections} at a time`);
   let failed = 0;
   let answered = 0;
-  const instance = autocannon({ url: options.gateway, amount, connections, requests, timeout: 30 });
-  instance.on('response', (_client, statusCode) => {
-    answered += 1;
-    if (statusCode !== expected) failed += 1;
-    if (answered % Math.ceil(amount / 10) === 0) say(`  ${Math.round((answered / amount) * 100)} %`);
+  const result = await new Promise<autocannon.Result>((resolve, reject) => {
+    const run = autocannon(
+      { url: options.gateway, amount, connections, requests, timeout: 30 },
+      (error, value) => (error ? reject(error) : resolve(value)),
+    );
+    run.on('response', (_client, statusCode) => {
+      answered += 1;
+      if (statusCode !== expected) failed += 1;
+      if (answered % Math.ceil(amount / 10) === 0) say(`  ${Math.round((answered / amount) * 100)} %`);
+    });
   });
-  const result = await instance;
   return {
     name,
     requests: answered,
