@@ -1,15 +1,16 @@
+import type { SystemAddresses } from './running-system';
+
+export * from './event-stream';
+export * from './parallel';
+export * from './payment-records';
 export * from './running-system';
 export * from './shop-client';
+export * from './system-databases';
+export * from './system-processes';
 
 /** The system that the set-up of this run started. */
-export function sharedSystem(): {
-  gateway: string;
-  payment: string;
-  admin: { email: string; password: string };
-  ports: Record<string, number>;
-  dataDirectory: string;
-} {
-  return JSON.parse(process.env['E2E_SYSTEM'] ?? fail()) as ReturnType<typeof sharedSystem>;
+export function sharedSystem(): SystemAddresses {
+  return JSON.parse(process.env['E2E_SYSTEM'] ?? fail()) as SystemAddresses;
 }
 
 function fail(): never {

@@ -1,22 +1,31 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
-/** A system started by the same command that a newcomer uses. */
-export interface RunningSystem {
+/** Where a system answers; crosses from jest's set-up to the test files as JSON. */
+export interface SystemAddresses {
   gateway: string;
   payment: string;
   dataDirectory: string;
   admin: { email: string; password: string };
   ports: { gateway: number; payment: number; postgres: number; internal: number };
+}
+
+/** A system started by the same command that a newcomer uses. */
+export interface RunningSystem extends SystemAddresses {
   /** The launcher's process. */
   child: ChildProcess;
   /** Everything that it printed. */
   output(): string;
   /** SIGTERM, and the exit code. */
   stop(): Promise<number | null>;
+  /** Stops it and deletes its data. */
+  remove(): Promise<void>;
 }
+
+/** Every process of a system has this variable, with the system's data directory: what a leak check looks for. */
+export const SYSTEM_MARK = 'HEADROOM_E2E';
 
 export const REPOSITORY = join(__dirname, '..', '..', '..');
 
@@ -27,11 +36,14 @@ export async function startSystem(
     env?: Record<string, string>;
     arguments?: string[];
     timeoutMs?: number;
+    ports?: SystemAddresses['ports'];
+    root?: string;
   } = {},
 ): Promise<RunningSystem> {
+  const root = options.root ?? REPOSITORY;
   const dataDirectory = options.dataDirectory ?? join(mkdtempSync('/var/tmp/headroom-e2e-'), 'data');
   const admin = { email: 'admin@shop.example', password: 'correct-horse-battery' };
-  const ports = {
+  const ports = options.ports ?? {
     gateway: await freePort(),
     payment: await freePort(),
     postgres: await freePort(),
@@ -40,7 +52,7 @@ export async function startSystem(
   const child = spawn(
     process.execPath,
     [
-      join(REPOSITORY, 'tools', 'launch.mjs'),
+      join(root, 'tools', 'launch.mjs'),
       'start',
       ...[
         '--port',
@@ -53,8 +65,14 @@ export async function startSystem(
       ...['--internal-ports', String(ports.internal), '--data', dataDirectory, ...(options.arguments ?? [])],
     ],
     {
-      cwd: REPOSITORY,
-      env: { ...process.env, ADMIN_EMAIL: admin.email, ADMIN_PASSWORD: admin.password, ...options.env },
+      cwd: root,
+      env: {
+        ...process.env,
+        ADMIN_EMAIL: admin.email,
+        ADMIN_PASSWORD: admin.password,
+        [SYSTEM_MARK]: dataDirectory,
+        ...options.env,
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     },
@@ -81,6 +99,10 @@ export async function startSystem(
       });
     void exited.then((code) => fail(new Error(`the system ended with code ${code}:\n${output}`)));
   });
+  const stop = async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+    return exited;
+  };
   return {
     gateway: `http://127.0.0.1:${ports.gateway}`,
     payment: `http://127.0.0.1:${ports.payment}`,
@@ -89,9 +111,10 @@ export async function startSystem(
     ports,
     child,
     output: () => output,
-    async stop() {
-      if (child.exitCode === null) child.kill('SIGTERM');
-      return exited;
+    stop,
+    async remove() {
+      await stop();
+      rmSync(dirname(dataDirectory), { recursive: true, force: true });
     },
   };
 }

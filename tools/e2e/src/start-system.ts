@@ -1,4 +1,4 @@
-import { startSystem, type RunningSystem } from './running-system';
+import { startSystem, type RunningSystem, type SystemAddresses } from './running-system';
 
 declare global {
   var headroomSystem: RunningSystem | undefined;
@@ -11,11 +11,12 @@ export default async function globalSetup(): Promise<void> {
     env: { SIGN_IN_LIMITS: 'account=10/15min,address=100000/15min', LOG_LEVEL: 'warn' },
   });
   globalThis.headroomSystem = system;
+  const { gateway, payment, admin, ports, dataDirectory } = system;
   process.env['E2E_SYSTEM'] = JSON.stringify({
-    gateway: system.gateway,
-    payment: system.payment,
-    admin: system.admin,
-    ports: system.ports,
-    dataDirectory: system.dataDirectory,
-  });
+    gateway,
+    payment,
+    admin,
+    ports,
+    dataDirectory,
+  } satisfies SystemAddresses);
 }
