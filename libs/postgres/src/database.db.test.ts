@@ -1,4 +1,4 @@
-import { createTestDatabase, type TestDatabase } from '@headroom/testing';
+import { createTestDatabase, unindexedForeignKeys, type TestDatabase } from '@headroom/testing';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -66,4 +66,26 @@ it('runs a transaction again after a deadlock when that is safe', async () => {
   expect(
     await test.db.rows(sql('test.read')`select name from things where id in (10, 11) order by id`),
   ).toEqual([{ name: 'x!!' }, { name: 'y!!' }]);
+});
+
+it('shows every statement under its name in pg_stat_statements', async () => {
+  await test.db.execute(sql('test.extension')`create extension if not exists pg_stat_statements`);
+  await test.db.rows(sql('test.named-statement')`select id from things where name = ${'nobody'}`);
+  const found = await test.db.rows<{ query: string }>(
+    sql(
+      'test.statements',
+    )`select query from pg_stat_statements where query like '%/* test.named-statement */'`,
+  );
+  expect(found).toHaveLength(1);
+  expect(found[0]!.query).not.toContain('nobody');
+});
+
+it('finds a foreign key without an index, and not one that has it', async () => {
+  await test.db.execute(
+    sql(
+      'test.tables',
+    )`create table notes (id int primary key, thing_id bigint references things (id), other_id bigint references things (id))`,
+  );
+  await test.db.execute(sql('test.index')`create index notes_thing on notes (thing_id, id)`);
+  expect(await unindexedForeignKeys(test.db)).toEqual(['notes.notes_other_id_fkey']);
 });

@@ -1,3 +1,4 @@
+import { readRunning } from '@headroom/start';
 import autocannon from 'autocannon';
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -9,7 +10,7 @@ import { parseArgs } from 'node:util';
  */
 const { values: options } = parseArgs({
   options: {
-    gateway: { type: 'string', default: 'http://127.0.0.1:8080' },
+    gateway: { type: 'string' },
     data: { type: 'string', default: '.data' },
     requests: { type: 'string', default: '10000' },
     concurrency: { type: 'string', default: '32' },
@@ -17,6 +18,7 @@ const { values: options } = parseArgs({
     json: { type: 'boolean', default: false },
   },
 });
+const gateway = options.gateway ?? `http://127.0.0.1:${readRunning(options.data).ports.gateway}`;
 const amount = Number(options.requests);
 const connections = Number(options.concurrency);
 const say = (text: string) => void process.stderr.write(`${text}\n`);
@@ -31,7 +33,7 @@ interface Row {
 }
 
 async function call<T>(method: string, path: string, body?: unknown, token?: string): Promise<T> {
-  const response = await fetch(`${options.gateway}${path}`, {
+  const response = await fetch(`${gateway}${path}`, {
     method,
     headers: {
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
@@ -49,9 +51,8 @@ async function measure(name: string, requests: autocannon.Request[], expected: n
   let failed = 0;
   let answered = 0;
   const result = await new Promise<autocannon.Result>((resolve, reject) => {
-    const run = autocannon(
-      { url: options.gateway, amount, connections, requests, timeout: 30 },
-      (error, value) => (error ? reject(error) : resolve(value)),
+    const run = autocannon({ url: gateway, amount, connections, requests, timeout: 30 }, (error, value) =>
+      error ? reject(error) : resolve(value),
     );
     run.on('response', (_client, statusCode) => {
       answered += 1;

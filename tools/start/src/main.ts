@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { createConsole } from './console';
 import { readOptions } from './options';
 import { checkPorts } from './ports';
+import { writeRunning } from './running';
 import { readSecrets } from './secrets';
 import { createSupervisor, type Supervisor } from './supervisor';
 import { watchStarter } from './starter-watch';
@@ -74,12 +75,13 @@ async function start(): Promise<void> {
       password: secrets.postgresPassword,
       durable: true,
     });
+    writeRunning(dataDirectory, { ports: options.ports });
     await postgres.ensureDatabases(DATABASES);
     note(`PostgreSQL on port ${postgres.port}, files in ${postgres.dataDirectory}`);
   });
   const server = postgres!;
   const { secrets, adminPasswordMade } = kept!;
-  const specs = systemProcesses(options, secrets, server.url);
+  const specs = systemProcesses(options, secrets);
   supervisor = createSupervisor({ root, onLog: console_.log, onNote: console_.say });
   const running = supervisor;
   void running.gaveUp.then((reason) => stop(reason, 1));

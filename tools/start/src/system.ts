@@ -1,4 +1,4 @@
-import type { StartOptions } from './options';
+import type { Running } from './running';
 import type { Secrets } from './secrets';
 
 /** One process of the system: which app, its environment, and whether its database has migrations. */
@@ -21,23 +21,29 @@ export const DATABASES = [
   'events',
 ] as const;
 
+/** The address of one of the system's databases. */
+export function databaseUrl(
+  { ports }: Running,
+  { postgresPassword }: Secrets,
+  name: (typeof DATABASES)[number],
+): string {
+  return `postgres://headroom:${encodeURIComponent(postgresPassword)}@127.0.0.1:${ports.postgres}/${name}`;
+}
+
 /**
  * The whole system on one machine, in order of start: one process per service, one database per service (three for users,
  * one for the views, one for the event log), all on loopback.
  */
-export function systemProcesses(
-  options: StartOptions,
-  secrets: Secrets,
-  databaseUrl: (name: string) => string,
-): ProcessSpec[] {
+export function systemProcesses(options: Running, secrets: Secrets): ProcessSpec[] {
   const { ports } = options;
+  const database = (name: (typeof DATABASES)[number]) => databaseUrl(options, secrets, name);
   const grpc = (index: number) => `127.0.0.1:${ports.internal + index}`;
   const USER_ADDRESS = grpc(0);
   const CATALOG_ADDRESS = grpc(1);
   const ORDER_ADDRESS = grpc(2);
   const QUERY_ADDRESS = grpc(3);
   const ISSUER = `http://localhost:${ports.gateway}`;
-  const events = { EVENT_LOG_URL: databaseUrl('events') };
+  const events = { EVENT_LOG_URL: database('events') };
   const shop = { SHOP_CURRENCY: process.env['SHOP_CURRENCY'] || 'EUR' };
   const grpcPort = (address: string) => ({ PORT: address.split(':')[1]! });
   const specs: Array<Omit<ProcessSpec, 'opsPort'>> = [
@@ -45,7 +51,7 @@ export function systemProcesses(
       name: 'payment',
       app: 'payment-sandbox',
       migrates: true,
-      env: { PORT: String(ports.payment), DATABASE_URL: databaseUrl('payment') },
+      env: { PORT: String(ports.payment), DATABASE_URL: database('payment') },
     },
     {
       name: 'user',
@@ -55,7 +61,7 @@ export function systemProcesses(
         ...grpcPort(USER_ADDRESS),
         ...events,
         ISSUER,
-        USER_SHARD_URLS: ['user_1', 'user_2', 'user_3'].map(databaseUrl).join(','),
+        USER_SHARD_URLS: (['user_1', 'user_2', 'user_3'] as const).map(database).join(','),
         JWT_PRIVATE_KEYS: secrets.jwtPrivateKey,
         SIGNING_SECRET: secrets.signingSecret,
         ADMIN_EMAIL: secrets.adminEmail,
@@ -72,7 +78,7 @@ export function systemProcesses(
         ...shop,
         ISSUER,
         USER_ADDRESS,
-        DATABASE_URL: databaseUrl('catalog'),
+        DATABASE_URL: database('catalog'),
       },
     },
     {
@@ -87,7 +93,7 @@ export function systemProcesses(
         USER_ADDRESS,
         CATALOG_ADDRESS,
         PAYMENT_URL: `http://127.0.0.1:${ports.payment}`,
-        DATABASE_URL: databaseUrl('order'),
+        DATABASE_URL: database('order'),
       },
     },
     {
@@ -100,7 +106,7 @@ export function systemProcesses(
         ...shop,
         ISSUER,
         USER_ADDRESS,
-        DATABASE_URL: databaseUrl('views'),
+        DATABASE_URL: database('views'),
       },
     },
     {
