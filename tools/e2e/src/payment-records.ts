@@ -16,26 +16,12 @@ export async function paymentRecords(
   payment: string,
   orderId?: string,
 ): Promise<{ charges: PaymentRecord[]; refunds: PaymentRecord[] }> {
-  const { request } = shopClient(payment);
-  const all = async (path: string) => {
-    const records: PaymentRecord[] = [];
-    for (let cursor = ''; ;) {
-      const query = new URLSearchParams({
-        limit: '100',
-        ...(orderId === undefined ? {} : { orderId }),
-        ...(cursor === '' ? {} : { cursor }),
-      });
-      const { status, body, text } = await request<{
-        items: PaymentRecord[];
-        page: { nextCursor: string | null };
-      }>('GET', `${path}?${query.toString()}`);
-      if (status !== 200) throw new Error(`${path} answered ${status}: ${text}`);
-      records.push(...body.items);
-      cursor = body.page.nextCursor ?? '';
-      if (cursor === '') return records;
-    }
+  const { list } = shopClient(payment);
+  const filter = orderId === undefined ? '' : `?orderId=${encodeURIComponent(orderId)}`;
+  return {
+    charges: await list<PaymentRecord>(`/v1/charges${filter}`),
+    refunds: await list<PaymentRecord>(`/v1/refunds${filter}`),
   };
-  return { charges: await all('/v1/charges'), refunds: await all('/v1/refunds') };
 }
 
 /** The sum of what was really taken or given back; a declined charge moves nothing. */

@@ -9,9 +9,14 @@ export interface Answer<T = unknown> {
 
 interface RequestOptions {
   body?: unknown;
+  /** Sent as it stands, instead of `body`. */
+  rawBody?: string;
   token?: string | undefined;
   headers?: Record<string, string>;
 }
+
+/** An answer that has not come by then rejects the call. */
+const PATIENCE_MS = 30_000;
 
 /** Plain HTTP calls of the public API, as a customer's program would make them. */
 export function shopClient(base: string) {
@@ -20,14 +25,17 @@ export function shopClient(base: string) {
     path: string,
     options: RequestOptions = {},
   ): Promise<Answer<T>> => {
+    const payload =
+      options.rawBody ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
     const response = await fetch(`${base}${path}`, {
       method,
+      signal: AbortSignal.timeout(PATIENCE_MS),
       headers: {
-        ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(payload === undefined ? {} : { 'content-type': 'application/json' }),
         ...(options.token ? { authorization: `Bearer ${options.token}` } : {}),
         ...options.headers,
       },
-      ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+      ...(payload === undefined ? {} : { body: payload }),
     });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get('content-type') ?? '');
@@ -37,6 +45,23 @@ export function shopClient(base: string) {
       text,
       body: (isJson && text !== '' ? JSON.parse(text) : undefined) as T,
     };
+  };
+
+  /** Every item of a list, page by page. */
+  const list = async <T>(path: string, token?: string): Promise<T[]> => {
+    const items: T[] = [];
+    for (let cursor = ''; ;) {
+      const query = `limit=100${cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`}`;
+      const { status, text, body } = await request<{ items: T[]; page: { nextCursor?: string | null } }>(
+        'GET',
+        `${path}${path.includes('?') ? '&' : '?'}${query}`,
+        { token },
+      );
+      if (status !== 200) throw new Error(`${path} answered ${status}: ${text}`);
+      items.push(...body.items);
+      cursor = body.page.nextCursor ?? '';
+      if (cursor === '') return items;
+    }
   };
 
   const signIn = async (email: string, password: string) => {
@@ -51,6 +76,7 @@ export function shopClient(base: string) {
 
   return {
     request,
+    list,
     signIn,
     /** A new customer, signed in. */
     async customer(password = 'a-long-enough-password') {
@@ -76,6 +102,7 @@ export function shopClient(base: string) {
         name: string;
         category: string;
         priceMinor: number;
+        currency: string;
         onHand: number;
       }> = {},
     ) {
@@ -86,7 +113,7 @@ export function shopClient(base: string) {
           name: values.name ?? 'Oak serving board',
           description: 'A board.',
           category: values.category ?? 'kitchen/boards',
-          price: { amountMinor: values.priceMinor ?? 1_999, currency: 'EUR' },
+          price: { amountMinor: values.priceMinor ?? 1_999, currency: values.currency ?? 'EUR' },
           onHand: values.onHand ?? 100,
         },
       });

@@ -139,17 +139,8 @@ test('two gateways racing one key make one order', async () => {
     expect(placed.filter((answer) => replayed(answer) === null)).toHaveLength(1);
   });
   console.log(`${rounds} keys raced four times each over two gateways: ${inFlight} times in flight`);
-  const orders = new Set<string>();
-  for (let cursor = ''; ;) {
-    const { body } = await shop.request<{
-      items: Array<{ id: string }>;
-      page: { nextCursor: string | null };
-    }>('GET', `/v1/orders?limit=100${cursor}`, { token });
-    for (const { id } of body.items) orders.add(id);
-    if (!body.page.nextCursor) break;
-    cursor = `&cursor=${encodeURIComponent(body.page.nextCursor)}`;
-  }
-  expect(orders.size).toBe(rounds);
+  const orders = await shop.list<{ id: string }>('/v1/orders', token);
+  expect(orders).toHaveLength(rounds);
   const { body: stock } = await shop.request<{ available: number }>(
     'GET',
     `/v1/admin/products/${product.id}/stock`,
