@@ -34,7 +34,7 @@ export interface Batch {
   topic: string;
   partition: number;
   records: LogRecord[];
-  /** Aborts when this member has lost the partition or is closing: stop, nothing that follows will be committed. */
+  /** Aborts when this member has lost the partition: stop, nothing that follows will be committed. */
   signal: AbortSignal;
 }
 
@@ -49,6 +49,11 @@ export interface ConsumeOptions {
   /** Largest number of records in a batch, default 500. */
   maxRecords?: number;
   concurrency?: number;
+  /**
+   * A handler that takes longer than this (default 30,000 ms) costs its member all partitions: others get them, its signal
+   * aborts, its late commit is refused. Once it returns, the member joins again.
+   */
+  handleTimeoutMs?: number;
   /**
    * The offset to start a partition at when this member gets it, from the reader's own database; undefined: the group's own
    * offset, else the start of the topic.

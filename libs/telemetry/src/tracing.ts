@@ -10,7 +10,7 @@ import {
   type Span,
 } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import { suppressTracing, W3CTraceContextPropagator } from '@opentelemetry/core';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import {
   BasicTracerProvider,
@@ -97,4 +97,12 @@ export function currentTraceparent(): string | undefined {
 
 function contextOf(traceparent: string): Context {
   return propagation.extract(ROOT_CONTEXT, { traceparent });
+}
+
+/**
+ * Runs `work` without spans of its own, for loops that look for work many times a second: their statements are no part of
+ * any request. A span inside that names its parent by `traceparent` is made all the same.
+ */
+export function untraced<T>(work: () => Promise<T>): Promise<T> {
+  return context.with(suppressTracing(ROOT_CONTEXT), work);
 }
