@@ -1,5 +1,6 @@
 import type { Logger } from '@headroom/telemetry';
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -85,4 +86,13 @@ async function setDatabaseDefaults(client: pg.Client): Promise<void> {
     execute format('alter database %I set lock_timeout = ''3s''', current_database());
     execute format('alter database %I set idle_in_transaction_session_timeout = ''10s''', current_database());
   end $$`);
+}
+
+/**
+ * Where an app keeps its own migrations, seen from the folder of its running file: beside it in a build, one level up in the
+ * sources.
+ */
+export function migrationsDirectory(folder: string): string {
+  const built = join(folder, 'migrations');
+  return existsSync(built) ? built : join(folder, '..', 'migrations');
 }
