@@ -1,10 +1,13 @@
 import type { SystemAddresses } from './running-system';
 
 export * from './event-stream';
+export * from './odd-requests';
+export * from './openapi-document';
 export * from './parallel';
 export * from './payment-records';
 export * from './running-system';
 export * from './shop-client';
+export * from './span-receiver';
 export * from './system-databases';
 export * from './system-processes';
 

@@ -1,0 +1,76 @@
+/** A JSON Schema as it stands in the document. */
+export interface Schema {
+  $ref?: string;
+  type?: string | string[];
+  const?: unknown;
+  enum?: unknown[];
+  anyOf?: Schema[];
+  oneOf?: Schema[];
+  allOf?: Schema[];
+  properties?: Record<string, Schema>;
+  required?: string[];
+  items?: Schema;
+  minimum?: number;
+  maximum?: number;
+  minItems?: number;
+  maxItems?: number;
+  minLength?: number;
+  maxLength?: number;
+  format?: string;
+  pattern?: string;
+  example?: unknown;
+  examples?: unknown[];
+}
+
+interface Content {
+  schema?: Schema;
+  example?: unknown;
+  examples?: Record<string, { value?: unknown }>;
+}
+
+export interface Parameter {
+  name: string;
+  in: 'path' | 'query' | 'header' | 'cookie';
+  required?: boolean;
+  schema?: Schema;
+}
+
+/** The parts of an OpenAPI 3.1 document that the tests read. */
+export interface OpenApiDocument {
+  openapi: string;
+  paths: Record<string, Record<string, OperationObject>>;
+  components?: { schemas?: Record<string, Schema> };
+}
+
+interface OperationObject {
+  operationId?: string;
+  summary?: string;
+  security?: unknown[];
+  parameters?: Parameter[];
+  requestBody?: { content: Record<string, Content> };
+  responses: Record<string, { description?: string; content?: Record<string, Content> }>;
+}
+
+export interface Operation extends OperationObject {
+  method: string;
+  path: string;
+}
+
+/** All operations, in the order of the document. */
+export function operationsOf(document: OpenApiDocument): Operation[] {
+  return Object.entries(document.paths).flatMap(([path, item]) =>
+    ['get', 'head', 'put', 'post', 'patch', 'delete']
+      .filter((method) => method in item)
+      .map((method) => ({ ...item[method]!, method: method.toUpperCase(), path })),
+  );
+}
+
+/** The schema behind a reference within the document. */
+export function resolveSchema(document: OpenApiDocument, schema: Schema): Schema {
+  if (schema.$ref === undefined) return schema;
+  const steps = schema.$ref.replace(/^#\//, '').split('/');
+  let found: unknown = document;
+  for (const step of steps)
+    found = (found as Record<string, unknown>)[step.replaceAll('~1', '/').replaceAll('~0', '~')];
+  return resolveSchema(document, found as Schema);
+}
