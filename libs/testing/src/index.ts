@@ -1,4 +1,5 @@
 export * from './eventually';
+export * from './interrupted-database';
 export * from './manual-clock';
 export * from './test-database';
 export * from './foreign-keys';
