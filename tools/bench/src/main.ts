@@ -70,84 +70,88 @@ async function measure(name: string, requests: autocannon.Request[], expected: n
   };
 }
 
-const admin = JSON.parse(readFileSync(`${options.data}/admin.json`, 'utf8')) as {
-  email: string;
-  password: string;
-};
-const { accessToken: adminToken } = await call<{ accessToken: string }>('POST', '/v1/sessions', admin);
-const { items } = await call<{ items: Array<{ id: string }> }>('GET', '/v1/products?limit=100');
-if (items.length === 0) throw new Error('there are no products to ask for: npm start makes some');
+void main();
 
-// Checkouts go to products of their own, with stock for all, by several customers.
-const products: string[] = [];
-for (let n = 0; n < 20; n += 1) {
-  const made = await call<{ id: string }>(
-    'POST',
-    '/v1/admin/products',
-    {
-      sku: `BENCH-${randomUUID()}`,
-      name: `Bench product ${n}`,
-      description: 'Made for a measurement.',
-      category: 'bench',
-      price: { amountMinor: 1_000, currency: 'EUR' },
-      onHand: amount * 2,
-    },
-    adminToken,
-  );
-  products.push(made.id);
-}
-const tokens: string[] = [];
-for (let n = 0; n < Number(options.customers); n += 1) {
-  const account = { email: `bench-${randomUUID()}@bench.example`, password: randomUUID() };
-  await call('POST', '/v1/users', { ...account, name: 'Bench Customer' });
-  tokens.push((await call<{ accessToken: string }>('POST', '/v1/sessions', account)).accessToken);
-}
-let turn = 0;
-const checkout: autocannon.Request = {
-  method: 'POST',
-  path: '/v1/orders',
-  setupRequest(request) {
-    turn += 1;
-    return {
-      ...request,
-      headers: {
-        'content-type': 'application/json',
-        authorization: `Bearer ${tokens[turn % tokens.length]}`,
-        'idempotency-key': randomUUID(),
+async function main(): Promise<void> {
+  const admin = JSON.parse(readFileSync(`${options.data}/admin.json`, 'utf8')) as {
+    email: string;
+    password: string;
+  };
+  const { accessToken: adminToken } = await call<{ accessToken: string }>('POST', '/v1/sessions', admin);
+  const { items } = await call<{ items: Array<{ id: string }> }>('GET', '/v1/products?limit=100');
+  if (items.length === 0) throw new Error('there are no products to ask for: npm start makes some');
+
+  // Checkouts go to products of their own, with stock for all, by several customers.
+  const products: string[] = [];
+  for (let n = 0; n < 20; n += 1) {
+    const made = await call<{ id: string }>(
+      'POST',
+      '/v1/admin/products',
+      {
+        sku: `BENCH-${randomUUID()}`,
+        name: `Bench product ${n}`,
+        description: 'Made for a measurement.',
+        category: 'bench',
+        price: { amountMinor: 1_000, currency: 'EUR' },
+        onHand: amount * 2,
       },
-      body: JSON.stringify({
-        items: [{ productId: products[turn % products.length], quantity: 1 }],
-        shippingAddress: {
-          name: 'Bench Customer',
-          line1: '1 Long Street',
-          postalCode: '10115',
-          city: 'Berlin',
-          country: 'DE',
-        },
-        payment: { method: 'card', token: 'tok_ok' },
-      }),
-    };
-  },
-};
-
-const rows = [
-  await measure('product list', [{ method: 'GET', path: '/v1/products?limit=20' }], 200),
-  await measure('product search', [{ method: 'GET', path: '/v1/products?limit=20&q=oak' }], 200),
-  await measure(
-    'product detail',
-    items.map(({ id }) => ({ method: 'GET' as const, path: `/v1/products/${id}` })),
-    200,
-  ),
-  await measure('checkout', [checkout], 201),
-];
-for (const id of products) await call('DELETE', `/v1/admin/products/${id}`, undefined, adminToken);
-
-if (options.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
-else {
-  console.log('\n                  requests  requests/s   p50 ms   p99 ms   failed');
-  for (const row of rows)
-    console.log(
-      `${row.name.padEnd(16)} ${String(row.requests).padStart(9)} ${String(row.requestsPerSecond).padStart(11)} ${row.p50Ms.toFixed(0).padStart(8)} ${row.p99Ms.toFixed(0).padStart(8)} ${String(row.failed).padStart(8)}`,
+      adminToken,
     );
+    products.push(made.id);
+  }
+  const tokens: string[] = [];
+  for (let n = 0; n < Number(options.customers); n += 1) {
+    const account = { email: `bench-${randomUUID()}@bench.example`, password: randomUUID() };
+    await call('POST', '/v1/users', { ...account, name: 'Bench Customer' });
+    tokens.push((await call<{ accessToken: string }>('POST', '/v1/sessions', account)).accessToken);
+  }
+  let turn = 0;
+  const checkout: autocannon.Request = {
+    method: 'POST',
+    path: '/v1/orders',
+    setupRequest(request) {
+      turn += 1;
+      return {
+        ...request,
+        headers: {
+          'content-type': 'application/json',
+          authorization: `Bearer ${tokens[turn % tokens.length]}`,
+          'idempotency-key': randomUUID(),
+        },
+        body: JSON.stringify({
+          items: [{ productId: products[turn % products.length], quantity: 1 }],
+          shippingAddress: {
+            name: 'Bench Customer',
+            line1: '1 Long Street',
+            postalCode: '10115',
+            city: 'Berlin',
+            country: 'DE',
+          },
+          payment: { method: 'card', token: 'tok_ok' },
+        }),
+      };
+    },
+  };
+
+  const rows = [
+    await measure('product list', [{ method: 'GET', path: '/v1/products?limit=20' }], 200),
+    await measure('product search', [{ method: 'GET', path: '/v1/products?limit=20&q=oak' }], 200),
+    await measure(
+      'product detail',
+      items.map(({ id }) => ({ method: 'GET' as const, path: `/v1/products/${id}` })),
+      200,
+    ),
+    await measure('checkout', [checkout], 201),
+  ];
+  for (const id of products) await call('DELETE', `/v1/admin/products/${id}`, undefined, adminToken);
+
+  if (options.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+  else {
+    console.log('\n                  requests  requests/s   p50 ms   p99 ms   failed');
+    for (const row of rows)
+      console.log(
+        `${row.name.padEnd(16)} ${String(row.requests).padStart(9)} ${String(row.requestsPerSecond).padStart(11)} ${row.p50Ms.toFixed(0).padStart(8)} ${row.p99Ms.toFixed(0).padStart(8)} ${String(row.failed).padStart(8)}`,
+      );
+  }
+  process.exitCode = rows.every((row) => row.failed === 0) ? 0 : 1;
 }
-process.exitCode = rows.every((row) => row.failed === 0) ? 0 : 1;

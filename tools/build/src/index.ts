@@ -1,5 +1,5 @@
 import { build, type Plugin } from 'esbuild';
-import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Everything from node_modules stays outside the bundle, so that instrumented and native packages stay whole. */
@@ -21,11 +21,13 @@ export function appNames(root: string): string[] {
 
 /**
  * Bundles one app with the workspace libraries it uses into `dist/apps/<name>/main.js` (CommonJS), with its workers and
- * migrations beside it. Takes a fraction of a second.
+ * migrations beside it. Takes a fraction of a second. The new files take the place of the old ones at once, so that a system
+ * that runs from them can start its processes again meanwhile.
  */
 export async function buildApp(root: string, name: string): Promise<void> {
   const source = join(root, 'apps', name);
-  const output = join(root, 'dist', 'apps', name);
+  const finished = join(root, 'dist', 'apps', name);
+  const output = `${finished}.${process.pid}`;
   const workers = readdirSync(join(source, 'src')).filter((file) => file.endsWith('-worker.ts'));
   rmSync(output, { recursive: true, force: true });
   await build({
@@ -44,6 +46,19 @@ export async function buildApp(root: string, name: string): Promise<void> {
   copyDirectory(join(source, 'migrations'), join(output, 'migrations'));
   if (existsSync(join(source, 'migrations')))
     copyDirectory(join(root, 'libs', 'messaging', 'migrations'), join(output, 'messaging-migrations'));
+  replaceDirectory(finished, output);
+}
+
+function replaceDirectory(old: string, by: string): void {
+  for (;;) {
+    rmSync(old, { recursive: true, force: true });
+    try {
+      return renameSync(by, old);
+    } catch (error) {
+      // Another build put its directory there in between.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
+    }
+  }
 }
 
 function copyDirectory(from: string, to: string): void {

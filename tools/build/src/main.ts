@@ -8,4 +8,4 @@ if (unknown.length > 0) {
   console.error(`there is no app ${unknown.join(', ')}; there are ${known.join(', ')}`);
   process.exit(64);
 }
-for (const name of names.length > 0 ? names : known) await buildApp(process.cwd(), name);
+void Promise.all((names.length > 0 ? names : known).map((name) => buildApp(process.cwd(), name)));

@@ -41,14 +41,12 @@ watchStarter(() => void stop('the starter is gone', 1));
 // Output to a terminal that is gone must not end the stop half way.
 process.stdout.on('error', () => undefined);
 
-try {
-  await start();
-} catch (error) {
+start().catch(async (error: unknown) => {
   console_.say(`\n${error instanceof Error ? error.message : String(error)}`);
   await supervisor?.stop();
   await postgres?.stop();
   process.exit(1);
-}
+});
 
 async function start(): Promise<void> {
   const began = Date.now();

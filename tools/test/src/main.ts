@@ -60,41 +60,45 @@ if (unknown.length > 0) {
   );
   process.exit(64);
 }
-const results: Array<{ stage: Stage; counts: Counts; seconds: number }> = [];
-for (const stage of stages) {
-  if (wanted && !wanted.includes(stage.name)) continue;
-  console.log(`\n── ${stage.name}: ${stage.what}`);
-  const started = Date.now();
-  const counts = await stage.run();
-  results.push({ stage, counts, seconds: (Date.now() - started) / 1_000 });
-}
-rmSync(reports, { recursive: true });
+void main();
 
-const total = results.reduce(
-  (sum, { counts }) => ({
-    passed: sum.passed + counts.passed,
-    failed: sum.failed + counts.failed,
-    skipped: sum.skipped + counts.skipped,
-  }),
-  {
-    passed: 0,
-    failed: 0,
-    skipped: 0,
-  },
-);
-console.log('\nstage      time      passed  failed  skipped');
-for (const { stage, counts, seconds } of results)
-  console.log(
-    `${stage.name.padEnd(8)} ${seconds.toFixed(1).padStart(6)} s  ${String(counts.passed).padStart(8)} ${String(counts.failed).padStart(7)} ${String(counts.skipped).padStart(8)}`,
+async function main(): Promise<void> {
+  const results: Array<{ stage: Stage; counts: Counts; seconds: number }> = [];
+  for (const stage of stages) {
+    if (wanted && !wanted.includes(stage.name)) continue;
+    console.log(`\n── ${stage.name}: ${stage.what}`);
+    const started = Date.now();
+    const counts = await stage.run();
+    results.push({ stage, counts, seconds: (Date.now() - started) / 1_000 });
+  }
+  rmSync(reports, { recursive: true });
+
+  const total = results.reduce(
+    (sum, { counts }) => ({
+      passed: sum.passed + counts.passed,
+      failed: sum.failed + counts.failed,
+      skipped: sum.skipped + counts.skipped,
+    }),
+    {
+      passed: 0,
+      failed: 0,
+      skipped: 0,
+    },
   );
-console.log('\nengines: PostgreSQL 18 from npm (real server); events on the PostgreSQL event log');
-const skipIsFailure = process.env['REQUIRE_ENGINES'] === '1';
-if (total.skipped > 0)
-  console.log(
-    `${total.skipped} skipped${skipIsFailure ? ', which REQUIRE_ENGINES=1 counts as a failure' : ''}: see above`,
-  );
-console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
-process.exitCode = total.failed > 0 || total.passed === 0 || (skipIsFailure && total.skipped > 0) ? 1 : 0;
+  console.log('\nstage      time      passed  failed  skipped');
+  for (const { stage, counts, seconds } of results)
+    console.log(
+      `${stage.name.padEnd(8)} ${seconds.toFixed(1).padStart(6)} s  ${String(counts.passed).padStart(8)} ${String(counts.failed).padStart(7)} ${String(counts.skipped).padStart(8)}`,
+    );
+  console.log('\nengines: PostgreSQL 18 from npm (real server); events on the PostgreSQL event log');
+  const skipIsFailure = process.env['REQUIRE_ENGINES'] === '1';
+  if (total.skipped > 0)
+    console.log(
+      `${total.skipped} skipped${skipIsFailure ? ', which REQUIRE_ENGINES=1 counts as a failure' : ''}: see above`,
+    );
+  console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  process.exitCode = total.failed > 0 || total.passed === 0 || (skipIsFailure && total.skipped > 0) ? 1 : 0;
+}
 
 async function check(command: string, arguments_: string[]): Promise<Counts> {
   const code = await run(command, arguments_);
