@@ -100,12 +100,15 @@ export interface ListProductsRequest {
   limit: number;
   /** empty: from the start */
   afterId: string;
+  includeTotal: boolean;
 }
 
 export interface ListProductsResponse {
   products: Product[];
   /** empty: no more */
   nextAfterId: string;
+  total?: bigint | undefined;
+  totalIsEstimate: boolean;
 }
 
 export interface Stock {
@@ -134,6 +137,7 @@ export interface ListStockLedgerRequest {
   productId: string;
   limit: number;
   afterId: string;
+  includeTotal: boolean;
 }
 
 export interface StockLedgerEntry {
@@ -149,6 +153,8 @@ export interface StockLedgerEntry {
 export interface ListStockLedgerResponse {
   entries: StockLedgerEntry[];
   nextAfterId: string;
+  total?: bigint | undefined;
+  totalIsEstimate: boolean;
 }
 
 export interface HoldLine {
@@ -1136,7 +1142,7 @@ export const RestoreProductRequest: MessageFns<RestoreProductRequest> = {
 };
 
 function createBaseListProductsRequest(): ListProductsRequest {
-  return { includeArchived: false, limit: 0, afterId: "" };
+  return { includeArchived: false, limit: 0, afterId: "", includeTotal: false };
 }
 
 export const ListProductsRequest: MessageFns<ListProductsRequest> = {
@@ -1149,6 +1155,9 @@ export const ListProductsRequest: MessageFns<ListProductsRequest> = {
     }
     if (message.afterId !== "") {
       writer.uint32(26).string(message.afterId);
+    }
+    if (message.includeTotal !== false) {
+      writer.uint32(32).bool(message.includeTotal);
     }
     return writer;
   },
@@ -1190,6 +1199,14 @@ export const ListProductsRequest: MessageFns<ListProductsRequest> = {
             message.afterId = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.includeTotal = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1210,12 +1227,13 @@ export const ListProductsRequest: MessageFns<ListProductsRequest> = {
     message.includeArchived = object.includeArchived ?? false;
     message.limit = object.limit ?? 0;
     message.afterId = object.afterId ?? "";
+    message.includeTotal = object.includeTotal ?? false;
     return message;
   },
 };
 
 function createBaseListProductsResponse(): ListProductsResponse {
-  return { products: [], nextAfterId: "" };
+  return { products: [], nextAfterId: "", total: undefined, totalIsEstimate: false };
 }
 
 export const ListProductsResponse: MessageFns<ListProductsResponse> = {
@@ -1225,6 +1243,15 @@ export const ListProductsResponse: MessageFns<ListProductsResponse> = {
     }
     if (message.nextAfterId !== "") {
       writer.uint32(18).string(message.nextAfterId);
+    }
+    if (message.total !== undefined) {
+      if (BigInt.asIntN(64, message.total) !== message.total) {
+        throw new globalThis.Error("value provided for field message.total of type int64 too large");
+      }
+      writer.uint32(24).int64(message.total);
+    }
+    if (message.totalIsEstimate !== false) {
+      writer.uint32(32).bool(message.totalIsEstimate);
     }
     return writer;
   },
@@ -1258,6 +1285,22 @@ export const ListProductsResponse: MessageFns<ListProductsResponse> = {
             message.nextAfterId = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.total = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.totalIsEstimate = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1277,6 +1320,8 @@ export const ListProductsResponse: MessageFns<ListProductsResponse> = {
     const message = createBaseListProductsResponse();
     message.products = object.products?.map((e) => Product.fromPartial(e)) || [];
     message.nextAfterId = object.nextAfterId ?? "";
+    message.total = (object.total !== undefined && object.total !== null) ? BigInt(object.total) : undefined;
+    message.totalIsEstimate = object.totalIsEstimate ?? false;
     return message;
   },
 };
@@ -1618,7 +1663,7 @@ export const StockWritten: MessageFns<StockWritten> = {
 };
 
 function createBaseListStockLedgerRequest(): ListStockLedgerRequest {
-  return { productId: "", limit: 0, afterId: "" };
+  return { productId: "", limit: 0, afterId: "", includeTotal: false };
 }
 
 export const ListStockLedgerRequest: MessageFns<ListStockLedgerRequest> = {
@@ -1631,6 +1676,9 @@ export const ListStockLedgerRequest: MessageFns<ListStockLedgerRequest> = {
     }
     if (message.afterId !== "") {
       writer.uint32(26).string(message.afterId);
+    }
+    if (message.includeTotal !== false) {
+      writer.uint32(32).bool(message.includeTotal);
     }
     return writer;
   },
@@ -1672,6 +1720,14 @@ export const ListStockLedgerRequest: MessageFns<ListStockLedgerRequest> = {
             message.afterId = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.includeTotal = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1692,6 +1748,7 @@ export const ListStockLedgerRequest: MessageFns<ListStockLedgerRequest> = {
     message.productId = object.productId ?? "";
     message.limit = object.limit ?? 0;
     message.afterId = object.afterId ?? "";
+    message.includeTotal = object.includeTotal ?? false;
     return message;
   },
 };
@@ -1803,7 +1860,7 @@ export const StockLedgerEntry: MessageFns<StockLedgerEntry> = {
 };
 
 function createBaseListStockLedgerResponse(): ListStockLedgerResponse {
-  return { entries: [], nextAfterId: "" };
+  return { entries: [], nextAfterId: "", total: undefined, totalIsEstimate: false };
 }
 
 export const ListStockLedgerResponse: MessageFns<ListStockLedgerResponse> = {
@@ -1813,6 +1870,15 @@ export const ListStockLedgerResponse: MessageFns<ListStockLedgerResponse> = {
     }
     if (message.nextAfterId !== "") {
       writer.uint32(18).string(message.nextAfterId);
+    }
+    if (message.total !== undefined) {
+      if (BigInt.asIntN(64, message.total) !== message.total) {
+        throw new globalThis.Error("value provided for field message.total of type int64 too large");
+      }
+      writer.uint32(24).int64(message.total);
+    }
+    if (message.totalIsEstimate !== false) {
+      writer.uint32(32).bool(message.totalIsEstimate);
     }
     return writer;
   },
@@ -1846,6 +1912,22 @@ export const ListStockLedgerResponse: MessageFns<ListStockLedgerResponse> = {
             message.nextAfterId = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.total = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.totalIsEstimate = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1865,6 +1947,8 @@ export const ListStockLedgerResponse: MessageFns<ListStockLedgerResponse> = {
     const message = createBaseListStockLedgerResponse();
     message.entries = object.entries?.map((e) => StockLedgerEntry.fromPartial(e)) || [];
     message.nextAfterId = object.nextAfterId ?? "";
+    message.total = (object.total !== undefined && object.total !== null) ? BigInt(object.total) : undefined;
+    message.totalIsEstimate = object.totalIsEstimate ?? false;
     return message;
   },
 };
