@@ -31,78 +31,81 @@ export function oddRequest(
     const schema = operation.requestBody?.content['application/json']?.schema;
     const pathValues = fc.tuple(
       ...[...operation.path.matchAll(/\{\w+\}/g)].map(() =>
-        fc.oneof(
-          { weight: 5, arbitrary: fc.constantFrom(...known.ids) },
-          { weight: 2, arbitrary: fc.uuid({ version: 7 }) },
-          { weight: 3, arbitrary: oddText.map(encode) },
-          {
-            weight: 1,
-            arbitrary: fc.constantFrom(
-              '%00',
-              '%ff%fe',
-              '..%2f..%2f',
-              '%E2%80%AE',
-              '0',
-              '-1',
-              '%27%20or%201=1',
-            ),
-          },
+        mostly(
+          fc.oneof(fc.constantFrom(...known.ids), fc.uuid({ version: 7 })),
+          fc.oneof(oddText.map(encode), fc.constantFrom(...ODD_STEPS)),
         ),
       ),
     );
-    const query = fc
-      .tuple(
-        ...parameters('query').map((parameter) =>
-          fc.option(
-            fc
-              .oneof(textOf(valueOf(document, parameter.schema ?? {}, known)), oddText)
-              .map((value) => `${encode(parameter.name)}=${encode(value)}`),
-            { freq: 2 },
+    const asQuery = (names: string[], values: readonly (string | null)[]) =>
+      names
+        .flatMap((each, index) =>
+          values[index] === null ? [] : [`${encode(each)}=${encode(values[index]!)}`],
+        )
+        .join('&');
+    const query = mostly(
+      fc
+        .tuple(
+          ...parameters('query').map((parameter) => {
+            const value = textOf(valueOf(document, parameter.schema ?? {}, known));
+            return parameter.required ? value : fc.option(value, { freq: 2 });
+          }),
+        )
+        .map((values) =>
+          asQuery(
+            parameters('query').map((parameter) => parameter.name),
+            values,
           ),
         ),
-        fc.option(
-          fc.oneof(
-            fc.tuple(oddText, oddText).map(([key, value]) => `${encode(key)}=${encode(value)}`),
-            fc.constantFrom(
-              'limit=1&limit=2',
-              'limit[]=1',
-              '__proto__=1',
-              'q',
-              '=',
-              '&&',
-              'limit=1e3',
-              'cursor=',
-            ),
+      fc.oneof(
+        fc.tuple(...parameters('query').map(() => fc.option(oddText, { freq: 2 }))).map((values) =>
+          asQuery(
+            parameters('query').map((parameter) => parameter.name),
+            values,
           ),
-          { freq: 8 },
         ),
-      )
-      .map((parts) => parts.filter((part) => part !== null).join('&'));
-    const method = fc.oneof(
-      { weight: 20, arbitrary: fc.constant(operation.method) },
-      { weight: 1, arbitrary: fc.constantFrom('PATCH', 'PUT', 'DELETE', 'POST', 'GET', 'OPTIONS') },
+        fc.tuple(oddText, oddText).map(([key, value]) => `${encode(key)}=${encode(value)}`),
+        fc.constantFrom(...ODD_QUERIES),
+      ),
     );
+    const needed = Object.fromEntries(
+      parameters('header').flatMap((parameter) => {
+        const value = { 'idempotency-key': fc.uuid(), 'if-match': fc.constantFrom('"1"', '"2"') }[
+          parameter.name.toLowerCase()
+        ];
+        return value ? [[parameter.name.toLowerCase(), value]] : [];
+      }),
+    );
+    const headers = fc
+      .tuple(fc.record(needed), mostly(fc.constant({}), oddHeaders(known)))
+      .map(([right, odd]): Record<string, string> => ({ ...right, ...odd }));
+    const keepsMethod = ENDS_SESSIONS.has(name);
     return fc
       .record({
-        method: ENDS_SESSIONS.has(name) ? fc.constant(operation.method) : method,
+        method: keepsMethod
+          ? fc.constant(operation.method)
+          : fc.oneof(
+              { weight: 20, arbitrary: fc.constant(operation.method) },
+              { weight: 1, arbitrary: fc.constantFrom('PATCH', 'PUT', 'DELETE', 'POST', 'GET', 'OPTIONS') },
+            ),
         pathValues,
         query,
-        authorization: ENDS_SESSIONS.has(name) ? fc.constantFrom(...BAD_TOKENS) : authorization(known),
-        headers: oddHeaders(known),
-        body: operation.method === 'GET' ? fc.constant(undefined) : oddBody(document, schema ?? {}, known),
+        authorization: keepsMethod
+          ? fc.constantFrom(...BAD_TOKENS)
+          : mostly(
+              fc.constantFrom(...known.tokens.map((token) => `Bearer ${token}`)),
+              fc.constantFrom(...BAD_TOKENS),
+            ),
+        headers,
+        body: operation.requestBody
+          ? oddBody(document, schema ?? {}, known)
+          : fc.oneof(
+              { weight: 9, arbitrary: fc.constant(undefined) },
+              { weight: 1, arbitrary: oddJson.map((value) => JSON.stringify(value)) },
+            ),
         type: fc.oneof(
           { weight: 20, arbitrary: fc.constant('application/json') },
-          {
-            weight: 1,
-            arbitrary: fc.constantFrom(
-              'text/plain',
-              '',
-              'application/json; charset=latin1',
-              'x',
-              'application/x-www-form-urlencoded',
-              'multipart/form-data',
-            ),
-          },
+          { weight: 1, arbitrary: fc.constantFrom(...ODD_TYPES) },
         ),
       })
       .map((parts) => {
@@ -124,6 +127,24 @@ export function oddRequest(
   });
 }
 
+/** One part of a request: right three times out of four, so that a good share of requests has just one oddity. */
+function mostly<T>(right: fc.Arbitrary<T>, odd: fc.Arbitrary<T>): fc.Arbitrary<T> {
+  return fc.oneof({ weight: 3, arbitrary: right }, { weight: 1, arbitrary: odd });
+}
+
+const ODD_STEPS = ['%00', '%ff%fe', '..%2f..%2f', '%E2%80%AE', '0', '-1', '%27%20or%201=1'];
+const ODD_QUERIES = [
+  'limit=1&limit=2',
+  'limit[]=1',
+  '__proto__=1',
+  'q',
+  '=',
+  '&&',
+  'limit=1e3',
+  'cursor=',
+  'q=%00',
+];
+const ODD_TYPES = ['text/plain', '', 'application/json; charset=latin1', 'x', 'multipart/form-data'];
 const BAD_TOKENS = [undefined, 'Bearer', 'Bearer a.b.c', 'Basic YTpi', 'Bearer eyJhbGciOiJub25lIn0.e30.'];
 
 /** Text that programs stumble over. */
@@ -235,7 +256,7 @@ function oddBody(document: OpenApiDocument, schema: Schema, known: Known): fc.Ar
       return spoiltValue;
     });
   return fc.oneof(
-    { weight: 4, arbitrary: right.map((value) => JSON.stringify(value)) },
+    { weight: 9, arbitrary: right.map((value) => JSON.stringify(value)) },
     { weight: 5, arbitrary: spoilt.map((value) => JSON.stringify(value)) },
     { weight: 2, arbitrary: oddJson.map((value) => JSON.stringify(value)) },
     {
@@ -288,13 +309,6 @@ function oddHeaders(known: Known): fc.Arbitrary<Record<string, string>> {
           Object.fromEntries(names.map((name) => [name, headers[name as keyof typeof headers]!])),
         ),
     );
-}
-
-function authorization(known: Known): fc.Arbitrary<string | undefined> {
-  return fc.oneof(
-    { weight: 5, arbitrary: fc.constantFrom(...known.tokens.map((token) => `Bearer ${token}`)) },
-    { weight: 1, arbitrary: fc.constantFrom(...BAD_TOKENS) },
-  );
 }
 
 function textOf(values: fc.Arbitrary<unknown>): fc.Arbitrary<string> {
