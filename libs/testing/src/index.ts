@@ -1,3 +1,4 @@
+export * from './event-problems';
 export * from './eventually';
 export * from './interrupted-database';
 export * from './manual-clock';
