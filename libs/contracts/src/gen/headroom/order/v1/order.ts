@@ -124,10 +124,15 @@ export interface ListRecentOrdersRequest {
   limit: number;
   /** empty: from the newest */
   afterId: string;
+  /** of all orders of the caller, whatever since_ms and after_id */
+  includeTotal?: boolean | undefined;
 }
 
 export interface ListRecentOrdersResponse {
   orders: Order[];
+  /** when asked for; exact up to 10,000 */
+  total?: bigint | undefined;
+  totalIsEstimate?: boolean | undefined;
 }
 
 export interface WatchOrderRequest {
@@ -1322,7 +1327,7 @@ export const GetOrderRequest: MessageFns<GetOrderRequest> = {
 };
 
 function createBaseListRecentOrdersRequest(): ListRecentOrdersRequest {
-  return { sinceMs: 0n, limit: 0, afterId: "" };
+  return { sinceMs: 0n, limit: 0, afterId: "", includeTotal: undefined };
 }
 
 export const ListRecentOrdersRequest: MessageFns<ListRecentOrdersRequest> = {
@@ -1338,6 +1343,9 @@ export const ListRecentOrdersRequest: MessageFns<ListRecentOrdersRequest> = {
     }
     if (message.afterId !== "") {
       writer.uint32(26).string(message.afterId);
+    }
+    if (message.includeTotal !== undefined) {
+      writer.uint32(32).bool(message.includeTotal);
     }
     return writer;
   },
@@ -1379,6 +1387,14 @@ export const ListRecentOrdersRequest: MessageFns<ListRecentOrdersRequest> = {
             message.afterId = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.includeTotal = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1399,18 +1415,28 @@ export const ListRecentOrdersRequest: MessageFns<ListRecentOrdersRequest> = {
     message.sinceMs = (object.sinceMs !== undefined && object.sinceMs !== null) ? BigInt(object.sinceMs) : 0n;
     message.limit = object.limit ?? 0;
     message.afterId = object.afterId ?? "";
+    message.includeTotal = object.includeTotal ?? undefined;
     return message;
   },
 };
 
 function createBaseListRecentOrdersResponse(): ListRecentOrdersResponse {
-  return { orders: [] };
+  return { orders: [], total: undefined, totalIsEstimate: undefined };
 }
 
 export const ListRecentOrdersResponse: MessageFns<ListRecentOrdersResponse> = {
   encode(message: ListRecentOrdersResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.orders) {
       Order.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.total !== undefined) {
+      if (BigInt.asIntN(64, message.total) !== message.total) {
+        throw new globalThis.Error("value provided for field message.total of type int64 too large");
+      }
+      writer.uint32(16).int64(message.total);
+    }
+    if (message.totalIsEstimate !== undefined) {
+      writer.uint32(24).bool(message.totalIsEstimate);
     }
     return writer;
   },
@@ -1436,6 +1462,22 @@ export const ListRecentOrdersResponse: MessageFns<ListRecentOrdersResponse> = {
             message.orders.push(Order.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.total = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.totalIsEstimate = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1454,6 +1496,8 @@ export const ListRecentOrdersResponse: MessageFns<ListRecentOrdersResponse> = {
   fromPartial(object: DeepPartial<ListRecentOrdersResponse>): ListRecentOrdersResponse {
     const message = createBaseListRecentOrdersResponse();
     message.orders = object.orders?.map((e) => Order.fromPartial(e)) || [];
+    message.total = (object.total !== undefined && object.total !== null) ? BigInt(object.total) : undefined;
+    message.totalIsEstimate = object.totalIsEstimate ?? undefined;
     return message;
   },
 };

@@ -103,6 +103,7 @@ export interface GetSalesByDayRequest {
   limit: number;
   after: string;
   positions: Position[];
+  includeTotal?: boolean | undefined;
 }
 
 export interface SalesDay {
@@ -118,6 +119,9 @@ export interface GetSalesByDayResponse {
   next: string;
   /** RFC 3339 */
   asOf: string;
+  /** when asked for; exact up to 10,000 */
+  total?: bigint | undefined;
+  totalIsEstimate?: boolean | undefined;
 }
 
 export interface GetCustomerSummaryRequest {
@@ -807,7 +811,7 @@ export const ListOrdersResponse: MessageFns<ListOrdersResponse> = {
 };
 
 function createBaseGetSalesByDayRequest(): GetSalesByDayRequest {
-  return { from: "", to: "", limit: 0, after: "", positions: [] };
+  return { from: "", to: "", limit: 0, after: "", positions: [], includeTotal: undefined };
 }
 
 export const GetSalesByDayRequest: MessageFns<GetSalesByDayRequest> = {
@@ -826,6 +830,9 @@ export const GetSalesByDayRequest: MessageFns<GetSalesByDayRequest> = {
     }
     for (const v of message.positions) {
       Position.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.includeTotal !== undefined) {
+      writer.uint32(48).bool(message.includeTotal);
     }
     return writer;
   },
@@ -883,6 +890,14 @@ export const GetSalesByDayRequest: MessageFns<GetSalesByDayRequest> = {
             message.positions.push(Position.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.includeTotal = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -905,6 +920,7 @@ export const GetSalesByDayRequest: MessageFns<GetSalesByDayRequest> = {
     message.limit = object.limit ?? 0;
     message.after = object.after ?? "";
     message.positions = object.positions?.map((e) => Position.fromPartial(e)) || [];
+    message.includeTotal = object.includeTotal ?? undefined;
     return message;
   },
 };
@@ -1021,7 +1037,7 @@ export const SalesDay: MessageFns<SalesDay> = {
 };
 
 function createBaseGetSalesByDayResponse(): GetSalesByDayResponse {
-  return { days: [], next: "", asOf: "" };
+  return { days: [], next: "", asOf: "", total: undefined, totalIsEstimate: undefined };
 }
 
 export const GetSalesByDayResponse: MessageFns<GetSalesByDayResponse> = {
@@ -1034,6 +1050,15 @@ export const GetSalesByDayResponse: MessageFns<GetSalesByDayResponse> = {
     }
     if (message.asOf !== "") {
       writer.uint32(26).string(message.asOf);
+    }
+    if (message.total !== undefined) {
+      if (BigInt.asIntN(64, message.total) !== message.total) {
+        throw new globalThis.Error("value provided for field message.total of type int64 too large");
+      }
+      writer.uint32(32).int64(message.total);
+    }
+    if (message.totalIsEstimate !== undefined) {
+      writer.uint32(40).bool(message.totalIsEstimate);
     }
     return writer;
   },
@@ -1075,6 +1100,22 @@ export const GetSalesByDayResponse: MessageFns<GetSalesByDayResponse> = {
             message.asOf = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.total = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.totalIsEstimate = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1095,6 +1136,8 @@ export const GetSalesByDayResponse: MessageFns<GetSalesByDayResponse> = {
     message.days = object.days?.map((e) => SalesDay.fromPartial(e)) || [];
     message.next = object.next ?? "";
     message.asOf = object.asOf ?? "";
+    message.total = (object.total !== undefined && object.total !== null) ? BigInt(object.total) : undefined;
+    message.totalIsEstimate = object.totalIsEstimate ?? undefined;
     return message;
   },
 };
