@@ -1,0 +1,60 @@
+import { address, parsed, port, text, type ConfigSpec } from '@headroom/service';
+import { BlockList, isIP } from 'node:net';
+
+/** What the gateway reads from its environment, beside what every service reads. */
+export const CONFIG = {
+  PORT: port({ default: 8080 }),
+  USER_ADDRESS: address(),
+  CATALOG_ADDRESS: address(),
+  ORDER_ADDRESS: address(),
+  QUERY_ADDRESS: address(),
+  ISSUER: text(),
+  SIGNING_SECRET: parsed<string>(
+    'at least 32 characters, the same for all replicas',
+    (value) => (value.length >= 32 ? value : undefined),
+    { secret: true },
+  ),
+  CORS_ORIGINS: parsed<string[]>(
+    'a comma-separated list of origins such as https://shop.example',
+    (value) => {
+      const origins = split(value);
+      return origins.every((each) => URL.canParse(each) && new URL(each).origin === each)
+        ? origins
+        : undefined;
+    },
+    { default: [] },
+  ),
+  TRUSTED_PROXIES: parsed<string[]>(
+    'a comma-separated list of addresses or CIDRs such as 10.0.0.0/8',
+    (value) => {
+      const ranges = split(value);
+      return ranges.every(isCidr) ? ranges : undefined;
+    },
+    { default: [] },
+  ),
+  SHOP_CURRENCY: parsed<string>(
+    'an ISO 4217 code such as EUR',
+    (value) => (/^[A-Z]{3}$/.test(value) ? value : undefined),
+    { default: 'EUR' },
+  ),
+} satisfies ConfigSpec;
+
+const split = (value: string) =>
+  value
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== '');
+
+function isCidr(range: string): boolean {
+  const [base = '', prefix, ...rest] = range.split('/');
+  const family = isIP(base);
+  if (family === 0 || rest.length > 0) return false;
+  if (prefix === undefined) return true;
+  if (!/^\d{1,3}$/.test(prefix)) return false;
+  try {
+    new BlockList().addSubnet(base, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
+    return true;
+  } catch {
+    return false;
+  }
+}

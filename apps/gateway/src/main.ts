@@ -1,0 +1,79 @@
+import { catalogV1, orderV1, queryV1, userV1 } from '@headroom/contracts';
+import { createHealthClient, createRpcClient, createTokenVerifier } from '@headroom/rpc';
+import { runService, type HealthCheck } from '@headroom/service';
+import { buildApp } from './app';
+import { followSessions } from './auth';
+import { CONFIG } from './config';
+
+void runService('gateway', CONFIG, async (config, life) => {
+  const user = life.own(
+    createRpcClient(userV1.UserServiceService, {
+      address: config.USER_ADDRESS,
+      neverRetry: ['register', 'signIn', 'updateMe', 'updateUser'],
+    }),
+  );
+  const catalog = life.own(
+    createRpcClient(catalogV1.CatalogServiceService, {
+      address: config.CATALOG_ADDRESS,
+      neverRetry: ['createProduct', 'updateProduct', 'setStock'],
+    }),
+  );
+  const order = life.own(
+    createRpcClient(orderV1.OrderServiceService, {
+      address: config.ORDER_ADDRESS,
+      neverRetry: ['putCartItem', 'removeCartItem'],
+      timeoutMs: 7_000, // a checkout waits for the catalog inside
+    }),
+  );
+  const query = life.own(createRpcClient(queryV1.QueryServiceService, { address: config.QUERY_ADDRESS }));
+
+  const verify = createTokenVerifier({
+    issuer: config.ISSUER,
+    fetchKeys: async () => JSON.parse((await user.getJwks({})).jwksJson),
+  });
+  const sessions = life.own(followSessions({ verify, user, logger: life.logger }));
+  life.ready(() => (sessions.loaded() ? undefined : 'revocations have not been read yet'));
+
+  const services: Array<[string, string, HealthCheck['severity']]> = [
+    ['user', config.USER_ADDRESS, 'unhealthy'],
+    ['catalog', config.CATALOG_ADDRESS, 'unhealthy'],
+    ['order', config.ORDER_ADDRESS, 'unhealthy'],
+    ['query', config.QUERY_ADDRESS, 'degraded'],
+  ];
+  for (const [name, address, severity] of services) {
+    const health = life.own(createHealthClient({ address }));
+    life.health({ name, severity, check: () => health.check() });
+  }
+  life.health({
+    name: 'revocations',
+    severity: 'degraded',
+    async check() {
+      if (!sessions.following())
+        throw new Error('the stream of revocations is lost: sessions are asked about');
+    },
+  });
+
+  await life.role('http', async () => {
+    const { app, closeStreams } = await buildApp({
+      user,
+      catalog,
+      order,
+      query,
+      sessions,
+      health: life.report,
+      logger: life.logger,
+      signingSecret: config.SIGNING_SECRET,
+      shopCurrency: config.SHOP_CURRENCY,
+      corsOrigins: config.CORS_ORIGINS,
+      trustedProxies: config.TRUSTED_PROXIES,
+    });
+    await app.listen({ port: config.PORT, host: config.BIND_ADDRESS });
+    life.logger.info('listening', { port: config.PORT });
+    return {
+      async close() {
+        closeStreams();
+        await app.close();
+      },
+    };
+  });
+});

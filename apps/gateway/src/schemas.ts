@@ -1,0 +1,310 @@
+import { moneyJson, type catalogV1, type orderV1, type queryV1, type userV1 } from '@headroom/contracts';
+import { Type, type Static, type TSchema } from 'typebox';
+
+/**
+ * The things of the API, each as its schema and the function that makes it from what a service answered. Those that have a
+ * name in COMPONENTS appear under it in the OpenAPI document.
+ */
+
+export const EXAMPLE_ID = '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11';
+const EXAMPLE_TIME = '2026-11-25T09:30:00.000Z';
+const UUID_V7 = '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$';
+
+/** An id in a body. */
+export const Id = Type.String({
+  pattern: UUID_V7,
+  errorText: 'a UUID of version 7',
+  examples: [EXAMPLE_ID],
+});
+const ReadId = Type.String({ format: 'uuid', examples: [EXAMPLE_ID] });
+const Time = Type.String({
+  format: 'date-time',
+  description: 'RFC 3339, UTC',
+  examples: [EXAMPLE_TIME],
+});
+const nullable = <T>(schema: { type: string; [keyword: string]: unknown }) =>
+  Type.Unsafe<T | null>({ ...schema, type: [schema.type, 'null'] });
+
+export const Currency = Type.String({
+  pattern: '^[A-Z]{3}$',
+  errorText: 'an ISO 4217 code such as EUR',
+  examples: ['EUR'],
+});
+
+/**
+ * The largest price of one unit, in minor units. A thousand lines of 9,999 units at this price still add up to less than
+ * 2^53, so that no total is ever rounded by a JSON reader.
+ */
+export const HIGHEST_PRICE_MINOR = 900_000_000;
+
+export const Money = Type.Object(
+  { amountMinor: Type.Integer({ examples: [1999] }), currency: Type.String({ examples: ['EUR'] }) },
+  { description: 'An amount in the minor unit of its currency (cents), never a fraction' },
+);
+
+export const Problem = Type.Object(
+  {
+    type: Type.String({ format: 'uri', examples: ['https://headroom.dev/errors/validation-failed'] }),
+    title: Type.String({ examples: ['The request is not valid'] }),
+    status: Type.Integer({ examples: [400] }),
+    detail: Type.String({ examples: ['quantity must be >= 1'] }),
+    code: Type.String({ examples: ['VALIDATION_FAILED'] }),
+    requestId: Type.String({ examples: [EXAMPLE_ID] }),
+    errors: Type.Optional(
+      Type.Array(
+        Type.Object({
+          path: Type.String({ examples: ['items[0].quantity'] }),
+          message: Type.String({ examples: ['must be >= 1'] }),
+        }),
+      ),
+    ),
+  },
+  { additionalProperties: true, description: 'A problem document (RFC 9457)' },
+);
+
+const userMembers = {
+  id: ReadId,
+  email: Type.String({ examples: ['ada@example.com'] }),
+  name: Type.String({ examples: ['Ada Lovelace'] }),
+  role: Type.Unsafe<string>({ type: 'string', enum: ['customer', 'admin'] }),
+  tier: Type.Unsafe<string>({ type: 'string', enum: ['free', 'basic', 'premium', 'enterprise'] }),
+  createdAt: Time,
+  version: Type.Integer({ description: 'Also the ETag', examples: [1] }),
+};
+export const User = Type.Object(userMembers);
+export const AdminUser = Type.Object({ ...userMembers, disabled: Type.Boolean({ examples: [false] }) });
+
+/** A user as its owner sees it. */
+export const userJson = (user: userV1.User): Static<typeof User> => ({
+  id: user.id,
+  email: user.email,
+  name: user.name,
+  role: user.role,
+  tier: user.tier,
+  createdAt: user.createdAt,
+  version: Number(user.version),
+});
+
+/** A user as an admin sees it. */
+export const adminUserJson = (user: userV1.User): Static<typeof AdminUser> => ({
+  ...userJson(user),
+  disabled: user.disabled,
+});
+
+export const SessionTokens = Type.Object({
+  accessToken: Type.String({ examples: ['eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIwMTkzIn0.c2lnbmF0dXJl'] }),
+  refreshToken: Type.String({ examples: ['4Yk0n3Jm2Qx8w1v7s5d9f6g2h4j8k0l3'] }),
+  expiresInSeconds: Type.Integer({ description: 'Of the access token', examples: [600] }),
+  user: User,
+});
+
+/** A fresh pair of tokens and whom they are for. */
+export const sessionJson = (session: userV1.SessionTokens): Static<typeof SessionTokens> => ({
+  accessToken: session.accessToken,
+  refreshToken: session.refreshToken,
+  expiresInSeconds: session.expiresInSeconds,
+  user: userJson(session.user!),
+});
+
+const productMembers = {
+  id: ReadId,
+  slug: Type.String({ description: 'Stays when the name changes', examples: ['blue-mug'] }),
+  sku: Type.String({ examples: ['MUG-BLUE'] }),
+  name: Type.String({ examples: ['Blue mug'] }),
+  description: Type.String({ examples: ['Holds 300 ml, survives the dishwasher.'] }),
+  category: Type.String({ examples: ['kitchen/mugs'] }),
+  price: Money,
+  inStock: Type.Boolean({ examples: [true] }),
+  available: Type.Integer({ description: 'Units that can be ordered now', examples: [42] }),
+  imageUrl: nullable<string>({ type: 'string', examples: ['https://images.example/blue-mug.webp'] }),
+  updatedAt: Time,
+};
+export const Product = Type.Object(productMembers);
+export const AdminProduct = Type.Object({
+  ...productMembers,
+  archived: Type.Boolean({ examples: [false] }),
+  createdAt: Time,
+  version: Type.Integer({ description: 'Also the ETag', examples: [3] }),
+});
+
+/** A product as a shopper sees it. */
+export const productJson = (product: catalogV1.Product): Static<typeof Product> => ({
+  id: product.id,
+  slug: product.slug,
+  sku: product.sku,
+  name: product.name,
+  description: product.description,
+  category: product.category,
+  price: moneyJson(product.price),
+  inStock: product.available > 0n,
+  available: Number(product.available),
+  imageUrl: product.imageUrl === '' ? null : product.imageUrl,
+  updatedAt: product.updatedAt,
+});
+
+/** A product as an admin sees it. */
+export const adminProductJson = (product: catalogV1.Product): Static<typeof AdminProduct> => ({
+  ...productJson(product),
+  archived: product.archived,
+  createdAt: product.createdAt,
+  version: Number(product.version),
+});
+
+export const Stock = Type.Object({
+  onHand: Type.Integer({ description: 'available + held', examples: [45] }),
+  available: Type.Integer({ examples: [42] }),
+  held: Type.Integer({ description: 'Held for orders that are not paid yet', examples: [3] }),
+});
+
+/** The units of one product. */
+export const stockJson = (stock: catalogV1.Stock): Static<typeof Stock> => ({
+  onHand: Number(stock.onHand),
+  available: Number(stock.available),
+  held: Number(stock.held),
+});
+
+export const StockLedgerEntry = Type.Object({
+  id: ReadId,
+  delta: Type.Integer({ examples: [-2] }),
+  reason: Type.Unsafe<string>({ type: 'string', enum: ['opening', 'correction', 'sale', 'return'] }),
+  orderId: Type.Optional(ReadId),
+  at: Time,
+});
+
+/** One change of the units on hand. */
+export const ledgerEntryJson = (entry: catalogV1.StockLedgerEntry): Static<typeof StockLedgerEntry> => ({
+  id: entry.id,
+  delta: Number(entry.delta),
+  reason: entry.reason,
+  ...(entry.orderId === '' ? {} : { orderId: entry.orderId }),
+  at: entry.at,
+});
+
+interface CategoryJson {
+  slug: string;
+  name: string;
+  productCount: number;
+  children: CategoryJson[];
+}
+
+/** A category path has at most four parts, so the tree is as deep as it is written here. */
+const categorySchema = (levels: number, slug: string): TSchema =>
+  Type.Object({
+    slug: Type.String({ description: 'The whole path', examples: [slug] }),
+    name: Type.String({ examples: ['Mugs'] }),
+    productCount: Type.Integer({ description: 'Children included', examples: [17] }),
+    children:
+      levels > 1 ? Type.Array(categorySchema(levels - 1, `${slug}/mugs`)) : Type.Array(Type.Object({})),
+  });
+export const Category = Type.Unsafe<CategoryJson>(categorySchema(4, 'kitchen'));
+
+/** A category and all below it. */
+export const categoryJson = (category: queryV1.Category): CategoryJson => ({
+  slug: category.slug,
+  name: category.name,
+  productCount: Number(category.productCount),
+  children: category.children.map(categoryJson),
+});
+
+export const Cart = Type.Object({
+  version: Type.Integer({ description: 'Also the ETag', examples: [4] }),
+  items: Type.Array(
+    Type.Object({
+      productId: ReadId,
+      name: Type.String({ examples: ['Blue mug'] }),
+      quantity: Type.Integer({ examples: [2] }),
+      unitPrice: Money,
+      lineTotal: Money,
+      inStock: Type.Boolean({ examples: [true] }),
+    }),
+  ),
+  total: Money,
+});
+
+/** A cart at today's prices. */
+export const cartJson = (cart: orderV1.Cart): Static<typeof Cart> => ({
+  version: Number(cart.version),
+  items: cart.items.map((item) => ({
+    productId: item.productId,
+    name: item.name,
+    quantity: item.quantity,
+    unitPrice: moneyJson(item.unitPrice),
+    lineTotal: moneyJson(item.lineTotal),
+    inStock: item.inStock,
+  })),
+  total: moneyJson(cart.total),
+});
+
+const orderMembers = {
+  id: ReadId,
+  status: Type.Unsafe<string>({ type: 'string', enum: ['pending', 'confirmed', 'cancelled'] }),
+  paymentStatus: Type.Unsafe<string>({
+    type: 'string',
+    enum: ['pending', 'paid', 'declined', 'failed', 'refund_pending', 'refunded'],
+  }),
+  cancelReason: nullable<string>({
+    type: 'string',
+    enum: ['payment_declined', 'payment_failed', 'expired', 'customer', 'admin', null],
+    examples: [null],
+  }),
+  items: Type.Array(
+    Type.Object({
+      productId: ReadId,
+      name: Type.String({ examples: ['Blue mug'] }),
+      quantity: Type.Integer({ examples: [2] }),
+      unitPrice: Money,
+      lineTotal: Money,
+    }),
+  ),
+  total: Money,
+  placedAt: Time,
+  updatedAt: Time,
+};
+export const Order = Type.Object(orderMembers);
+export const AdminOrder = Type.Object({ ...orderMembers, userId: ReadId });
+
+export const SalesDay = Type.Object({
+  day: Type.String({ format: 'date', examples: ['2026-11-24'] }),
+  currency: Type.String({ examples: ['EUR'] }),
+  orders: Type.Integer({ examples: [12] }),
+  units: Type.Integer({ examples: [31] }),
+  revenue: Money,
+});
+
+/** The confirmed orders of one day in one currency. */
+export const salesDayJson = (day: queryV1.SalesDay): Static<typeof SalesDay> => ({
+  day: day.day,
+  currency: day.currency,
+  orders: Number(day.orders),
+  units: Number(day.units),
+  revenue: moneyJson(day.revenue),
+});
+
+/** Schemas that the document names. */
+export const COMPONENTS: Record<string, TSchema> = {
+  Problem,
+  Money,
+  User,
+  AdminUser,
+  SessionTokens,
+  Product,
+  AdminProduct,
+  Stock,
+  StockLedgerEntry,
+  Category,
+  Cart,
+  Order,
+  AdminOrder,
+  SalesDay,
+};
+
+/** ISO 3166-1 alpha-2, as officially assigned. */
+export const COUNTRIES: readonly string[] = (
+  'AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ ' +
+  'CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO ' +
+  'FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE ' +
+  'JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO ' +
+  'MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW ' +
+  'PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM ' +
+  'TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW'
+).split(' ');

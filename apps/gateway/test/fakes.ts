@@ -1,0 +1,296 @@
+import { orderV1, type catalogV1, type userV1 } from '@headroom/contracts';
+import { unauthenticated, currentCall, type CallContext, type Principal } from '@headroom/rpc';
+import type { HealthReport } from '@headroom/service';
+import { silentLogger } from '@headroom/telemetry';
+import { ManualClock } from '@headroom/testing';
+import type { FastifyInstance } from 'fastify';
+import { buildApp } from '../src/app';
+import type { AppOptions } from '../src/deps';
+
+/**
+ * The gateway with services that stand in its own process: what a call was given can be read, what it answers can be set.
+ * Only the gateway's own behaviour is tested this way.
+ */
+export const IDS = {
+  user: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11',
+  session: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b12',
+  product: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b21',
+  order: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b31',
+} as const;
+const TIME = '2026-11-25T09:30:00.000Z';
+
+export const aUser: userV1.User = {
+  id: IDS.user,
+  email: 'ada@example.com',
+  name: 'Ada',
+  role: 'customer',
+  tier: 'free',
+  disabled: false,
+  createdAt: TIME,
+  version: 3n,
+};
+
+export const aProduct: catalogV1.Product = {
+  id: IDS.product,
+  slug: 'blue-mug',
+  sku: 'MUG-BLUE',
+  name: 'Blue mug',
+  description: 'Holds tea',
+  category: 'kitchen/mugs',
+  price: { amountMinor: 1999n, currency: 'EUR' },
+  available: 5n,
+  imageUrl: '',
+  archived: false,
+  createdAt: TIME,
+  updatedAt: TIME,
+  version: 7n,
+};
+
+export const anOrder = (over: Partial<orderV1.Order> = {}): orderV1.Order => ({
+  id: IDS.order,
+  userId: IDS.user,
+  status: 'pending',
+  paymentStatus: 'pending',
+  cancelReason: '',
+  items: [
+    {
+      productId: IDS.product,
+      name: 'Blue mug',
+      quantity: 2,
+      unitPrice: { amountMinor: 1999n, currency: 'EUR' },
+      lineTotal: { amountMinor: 3998n, currency: 'EUR' },
+    },
+  ],
+  total: { amountMinor: 3998n, currency: 'EUR' },
+  placedAt: TIME,
+  updatedAt: TIME,
+  version: 1n,
+  ...over,
+});
+
+const aCart: orderV1.Cart = {
+  version: 4n,
+  items: [
+    {
+      productId: IDS.product,
+      name: 'Blue mug',
+      quantity: 2,
+      unitPrice: { amountMinor: 1999n, currency: 'EUR' },
+      lineTotal: { amountMinor: 3998n, currency: 'EUR' },
+      inStock: true,
+    },
+  ],
+  total: { amountMinor: 3998n, currency: 'EUR' },
+};
+
+const aStock: catalogV1.Stock = { productId: IDS.product, onHand: 7n, available: 5n, held: 2n, version: 9n };
+const written = { product: aProduct, positions: [{ subject: `product/${IDS.product}`, version: 7n }] };
+const stored = (status: number) => ({
+  status,
+  body: Buffer.from('{"id":"kept","status":"pending"}'),
+  contentType: 'application/json; charset=utf-8',
+  location: `/v1/orders/${IDS.order}`,
+  replayed: false,
+  positions: [{ subject: `order/${IDS.order}`, version: 1n }],
+});
+
+async function* once<T>(...items: T[]): AsyncGenerator<T> {
+  yield* items;
+}
+
+function services() {
+  const session: userV1.SessionTokens = {
+    accessToken: 'a.b.c',
+    refreshToken: 'opaque',
+    expiresInSeconds: 600,
+    user: aUser,
+  };
+  const user: AppOptions['user'] = {
+    register: async () => aUser,
+    signIn: async () => session,
+    refresh: async () => session,
+    signOut: async () => ({}),
+    getMe: async () => aUser,
+    updateMe: async () => aUser,
+    findUserByEmail: async () => ({ user: aUser }),
+    getUser: async () => aUser,
+    updateUser: async () => aUser,
+    getJwks: async () => ({ jwksJson: '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"abc","kid":"1"}]}' }),
+    watchRevocations: () => once({ revocations: [], caughtUp: true }),
+    checkSession: async () => ({ active: true }),
+  };
+  const catalog: AppOptions['catalog'] = {
+    getProduct: async () => aProduct,
+    getQuotes: async () => ({ quotes: [] }),
+    createProduct: async () => written,
+    updateProduct: async () => written,
+    archiveProduct: async () => written,
+    restoreProduct: async () => written,
+    listProducts: async () => ({
+      products: [aProduct],
+      nextAfterId: IDS.product,
+      total: 40n,
+      totalIsEstimate: false,
+    }),
+    getStock: async () => aStock,
+    setStock: async () => ({ stock: aStock, positions: [{ subject: `stock/${IDS.product}`, version: 9n }] }),
+    listStockLedger: async () => ({
+      entries: [{ id: IDS.product, delta: 7n, reason: 'opening', orderId: '', at: TIME }],
+      nextAfterId: '',
+      total: 1n,
+      totalIsEstimate: false,
+    }),
+    placeHold: unused,
+    confirmHold: unused,
+    releaseHold: unused,
+    returnUnits: unused,
+  };
+  const order: AppOptions['order'] = {
+    getCart: async () => aCart,
+    putCartItem: async () => aCart,
+    removeCartItem: async () => aCart,
+    placeOrder: async () => stored(201),
+    cancelOrder: async () => stored(202),
+    getOrder: async () => anOrder(),
+    listRecentOrders: async () => ({ orders: [anOrder()], total: 1n, totalIsEstimate: false }),
+    watchOrder: () => once(anOrder({ version: 5n, status: 'confirmed', paymentStatus: 'paid' })),
+  };
+  const query: AppOptions['query'] = {
+    listProducts: async () => ({
+      products: [aProduct],
+      next: 'position-1',
+      total: 12n,
+      totalIsEstimate: false,
+    }),
+    listCategories: async () => ({
+      categories: [
+        {
+          slug: 'kitchen',
+          name: 'Kitchen',
+          productCount: 2n,
+          children: [{ slug: 'kitchen/mugs', name: 'Mugs', productCount: 1n, children: [] }],
+        },
+      ],
+    }),
+    listOrders: async () => ({ orders: [], more: false, watermarkMs: 5n }),
+    getSalesByDay: async () => ({
+      days: [
+        {
+          day: '2026-11-24',
+          currency: 'EUR',
+          orders: 1n,
+          units: 2n,
+          revenue: { amountMinor: 3998n, currency: 'EUR' },
+        },
+      ],
+      next: '',
+      asOf: TIME,
+      total: 1n,
+      totalIsEstimate: false,
+    }),
+    getCustomerSummary: unused,
+  };
+  return { user, catalog, order, query };
+}
+
+const unused = async (): Promise<never> => {
+  throw new Error('no route calls this');
+};
+
+export const TOKENS = { customer: 'customer.token.x', admin: 'admin.token.x' } as const;
+export const bearer = (who: keyof typeof TOKENS) => ({ authorization: `Bearer ${TOKENS[who]}` });
+
+const principal = (role: Principal['role']): Principal => ({
+  userId: IDS.user,
+  sessionId: IDS.session,
+  role,
+  tier: 'free',
+  issuedAtSeconds: Date.UTC(2026, 0, 1) / 1_000,
+  expiresAtSeconds: Date.UTC(2026, 0, 1) / 1_000 + 600,
+});
+
+/** One call that a service received: its request, and what travelled with it. */
+export interface Received {
+  method: string;
+  request: unknown;
+  context: CallContext | undefined;
+}
+
+export interface TestGateway {
+  app: FastifyInstance;
+  closeStreams(): void;
+  clock: ManualClock;
+  /** Replace a method to make a service answer otherwise. */
+  services: ReturnType<typeof services>;
+  /** All calls so far, oldest first. */
+  received: Received[];
+  /** How often a token was verified. */
+  verified: { count: number };
+  revoke(): void;
+  health: { report: HealthReport };
+  close(): Promise<void>;
+}
+
+/** A gateway of its own for one test file or test. */
+export async function startGateway(over: Partial<AppOptions> = {}): Promise<TestGateway> {
+  const clock = new ManualClock();
+  const fakes = services();
+  const received: Received[] = [];
+  const verified = { count: 0 };
+  let active = true;
+  const health: { report: HealthReport } = {
+    report: {
+      status: 'healthy',
+      checks: { catalog: { status: 'healthy', durationMs: 3, details: { address: 'internal:1' } } },
+    },
+  };
+  const listen = <T extends object>(service: T): T =>
+    new Proxy(service, {
+      get(target, method: string) {
+        const call = target[method as keyof T] as (request: unknown, options: unknown) => unknown;
+        return (request: unknown, options: unknown) => {
+          received.push({ method, request, context: currentCall() && { ...currentCall()! } });
+          return call(request, options);
+        };
+      },
+    });
+  const { app, closeStreams } = await buildApp({
+    user: listen(fakes.user),
+    catalog: listen(fakes.catalog),
+    order: listen(fakes.order),
+    query: listen(fakes.query),
+    sessions: {
+      async authenticate(authorization) {
+        verified.count += 1;
+        const token = authorization.replace(/^Bearer /, '');
+        if (!active) throw unauthenticated('the session has ended');
+        if (token === TOKENS.customer) return principal('customer');
+        if (token === TOKENS.admin) return principal('admin');
+        throw unauthenticated('the access token is not valid');
+      },
+      isActive: async () => active,
+    },
+    health: async () => health.report,
+    logger: silentLogger,
+    clock,
+    signingSecret: 'a secret of the tests, long enough',
+    shopCurrency: 'EUR',
+    corsOrigins: ['https://shop.example'],
+    trustedProxies: [],
+    ...over,
+  });
+  return {
+    app,
+    closeStreams,
+    clock,
+    services: fakes,
+    received,
+    verified,
+    revoke: () => (active = false),
+    health,
+    async close() {
+      closeStreams();
+      await app.close();
+    },
+  };
+}
