@@ -106,8 +106,7 @@ export async function startCatalogDouble(): Promise<CatalogDouble> {
     confirmHold: ({ orderId }) =>
       answer('confirmHold', () => {
         const hold = holds.get(orderId);
-        if (!hold || !['held', 'confirmed'].includes(hold.state))
-          throw new Fault('conflict', 'HOLD_EXPIRED');
+        if (!hold || !['held', 'confirmed'].includes(hold.state)) throw new Fault('conflict', 'HOLD_EXPIRED');
         hold.state = 'confirmed';
         return { orderId, state: hold.state };
       }),

@@ -67,11 +67,7 @@ export async function startPaymentDouble(options: { slowMs: number }): Promise<P
     if (token === 'tok_timeout_charged' && first) return; // never answered
     send(response, 201, record);
   };
-  const refund = (
-    key: string,
-    body: { chargeId: string; amountMinor: number },
-    response: ServerResponse,
-  ) => {
+  const refund = (key: string, body: { chargeId: string; amountMinor: number }, response: ServerResponse) => {
     const charged = charges.find((each) => each.id === body.chargeId && each.status === 'succeeded');
     if (!charged) return send(response, 404, {});
     let record = refunds.find((each) => each.idempotencyKey === key);
