@@ -1,6 +1,6 @@
 import { sql, type Database } from '@headroom/postgres';
 import { startPoller } from '@headroom/resilience';
-import type { Logger } from '@headroom/telemetry';
+import { untraced, type Logger } from '@headroom/telemetry';
 import { randomUUID } from 'node:crypto';
 
 /** A numbered thing of a kind (a partition of a topic, a shard of the outbox) that one member at a time may work on. */
@@ -200,7 +200,7 @@ export function holdLeases(options: LeaseOptions): LeaseHolder {
     return false;
   };
   const poller = startPoller({
-    round,
+    round: () => untraced(round),
     idleMs: ttlMs / 5,
     onError: (error) => {
       logger.warn('a heartbeat failed', { err: error, group: scope });
@@ -219,7 +219,7 @@ export function holdLeases(options: LeaseOptions): LeaseHolder {
       await Promise.all([...draining.values(), ...[...held.values()].map((lease) => options.drain(lease))]);
       held.clear();
       if (joined)
-        await leave().catch((error: unknown) =>
+        await untraced(leave).catch((error: unknown) =>
           logger.warn('leaving failed: what was held goes free when it expires', {
             err: error,
             group: scope,

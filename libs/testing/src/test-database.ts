@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
+import { eventually } from './eventually';
 
 export interface TestDatabase {
   url: string;
@@ -52,16 +53,19 @@ export async function createTestDatabase(...directories: string[]): Promise<Test
       const client = new pg.Client({ connectionString: testServerUrl('postgres') });
       await client.connect();
       try {
-        const left = await client.query<{ application_name: string }>(
-          'select application_name from pg_stat_activity where datname = $1 and backend_type = $2',
-          [name, 'client backend'],
-        );
-        await client.query(`drop database "${name}" with (force)`);
-        if (left.rows.length > 0)
-          throw new Error(
-            `connections were left open: ${left.rows.map((row) => row.application_name).join(', ')}`,
+        // A connection that was closed in good order is on the server's list for some milliseconds more.
+        await eventually(async () => {
+          const { rows } = await client.query<{ application_name: string }>(
+            'select application_name from pg_stat_activity where datname = $1 and backend_type = $2',
+            [name, 'client backend'],
           );
+          if (rows.length > 0)
+            throw new Error(
+              `connections were left open: ${rows.map((row) => row.application_name).join(', ')}`,
+            );
+        }, 2_000);
       } finally {
+        await client.query(`drop database "${name}" with (force)`);
         await client.end();
       }
     },
