@@ -1,9 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
-import { prepareInstallation } from './installation';
+import { prepareInstallation, type Installation } from './installation';
 
 export interface PostgresOptions {
   /** Made with initdb when it does not exist yet. */
@@ -48,23 +48,9 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   const identity = account ? { uid: account.uid, gid: account.gid } : {};
   // A root's HOME or working directory need not exist for another account.
   const environment = { ...process.env, HOME: '/', LC_ALL: 'C', TZ: 'UTC' };
-  if (!existsSync(join(dataDirectory, 'PG_VERSION'))) {
-    const arguments_ = ['-D', dataDirectory, '-U', 'headroom', '-E', 'UTF8', '--locale=C', '--no-sync'];
-    const input = options.password === undefined ? undefined : `${options.password}\n`;
-    arguments_.push(
-      ...(input === undefined ? ['--auth=trust'] : ['--auth=scram-sha-256', '--pwfile=/dev/stdin']),
-    );
-    const made = spawnSync(join(binDirectory, 'initdb'), arguments_, {
-      ...identity,
-      cwd: '/',
-      env: environment,
-      encoding: 'utf8',
-      ...(input === undefined ? {} : { input }),
-    });
-    if (made.status !== 0)
-      throw new Error(`initdb failed:\n${made.error?.message ?? ''}${made.stdout}${made.stderr}`);
-  }
   await previousServerGone(dataDirectory);
+  if (!existsSync(join(dataDirectory, 'PG_VERSION')))
+    createCluster({ binDirectory, dataDirectory, account, password: options.password, environment });
   const settings: Record<string, string | number> = {
     listen_addresses: '127.0.0.1',
     port: options.port,
@@ -133,6 +119,41 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
         : `PostgreSQL ended with code ${String(code)}:\n${output}`,
     ),
   };
+}
+
+/** Runs initdb. The password passes through a file that only the server's account may read, and only for that moment. */
+function createCluster(options: {
+  binDirectory: string;
+  dataDirectory: string;
+  account: Installation['account'];
+  password: string | undefined;
+  environment: NodeJS.ProcessEnv;
+}): void {
+  const { account, password, dataDirectory } = options;
+  const directory = mkdtempSync('/var/tmp/headroom-initdb-');
+  try {
+    const passwordFile = join(directory, 'password');
+    if (password !== undefined) {
+      writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
+      if (account) for (const path of [directory, passwordFile]) chownSync(path, account.uid, account.gid);
+    }
+    const authentication =
+      password === undefined ? ['--auth=trust'] : ['--auth=scram-sha-256', `--pwfile=${passwordFile}`];
+    const made = spawnSync(
+      join(options.binDirectory, 'initdb'),
+      ['-D', dataDirectory, '-U', 'headroom', '-E', 'UTF8', '--locale=C', '--no-sync', ...authentication],
+      {
+        ...(account ? { uid: account.uid, gid: account.gid } : {}),
+        cwd: '/',
+        env: options.environment,
+        encoding: 'utf8',
+      },
+    );
+    if (made.status !== 0)
+      throw new Error(`initdb failed:\n${made.error?.message ?? ''}${made.stdout}${made.stderr}`);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 /** Waits for a server on this directory to be gone and removes its files, wherever they really lie. */
