@@ -90,7 +90,9 @@ export async function buildApp(options: AppOptions): Promise<App> {
     exposeHeadRoutes: false, // GET routes answer HEAD themselves, through the same hooks
     frameworkErrors(error, request, reply) {
       const typed = reply as unknown as FastifyReply;
-      typed.header('x-request-id', request.id);
+      // No hook has seen this request: what they put on every answer is missing.
+      typed.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' });
+      typed.header('content-security-policy', "default-src 'none';frame-ancestors 'none'");
       void typed.send(sendProblem(typed, faultOf(error), request.id));
     },
     clientErrorHandler(error, socket) {
@@ -107,6 +109,13 @@ export async function buildApp(options: AppOptions): Promise<App> {
   app.decorateRequest('call', undefined);
   app.decorateRequest('answeredAt', undefined);
   app.decorateRequest('finish', undefined);
+
+  // First, since a plugin's routes keep the handler that they find.
+  app.setErrorHandler((error, request, reply) => {
+    const found = faultOf(error);
+    log(request, found, error);
+    return sendProblem(reply, found, request.id);
+  });
 
   app.addHook('onRequest', (request, reply, next) => begin(request, reply, next));
   app.addHook('onResponse', async (request, reply) => request.finish?.(reply.statusCode));
@@ -147,11 +156,6 @@ export async function buildApp(options: AppOptions): Promise<App> {
     parseJson(request, body),
   );
   app.addHook('onSend', async (request, reply, payload) => keep(request, reply, payload));
-  app.setErrorHandler((error, request, reply) => {
-    const found = faultOf(error);
-    log(request, found, error);
-    return sendProblem(reply, found, request.id);
-  });
   app.setNotFoundHandler((request, reply) => {
     throw unknownRoute(request, reply, allowed);
   });
@@ -246,12 +250,18 @@ async function parseJson(request: FastifyRequest, body: Buffer): Promise<unknown
   }
 }
 
+/** Where no body is expected, an empty object does no harm; anything in it is a mistake. */
+const noBody: Validator = (body) => {
+  if (body === undefined || body === null) return [];
+  if (typeof body !== 'object' || Array.isArray(body)) return [{ path: '', message: 'is not expected here' }];
+  return Object.keys(body)
+    .slice(0, 50)
+    .map((path) => ({ path, message: 'is not known here' }));
+};
+
 function addRoute(app: FastifyInstance, endpoint: Endpoint, deps: Deps): void {
   const validateQuery = queryValidator(endpoint.query);
-  const validateBody: Validator = endpoint.body
-    ? bodyValidator(endpoint.body)
-    : (body) =>
-        Object.keys((body as object | null) ?? {}).map((path) => ({ path, message: 'is not known here' }));
+  const validateBody: Validator = endpoint.body ? bodyValidator(endpoint.body) : noBody;
   const item = itemSchema(endpoint);
   const { status, schema, also = {} } = endpoint.reply;
   const responses: Record<number, TSchema> =

@@ -1,4 +1,5 @@
 import { FAULT_CODES, type FaultCode } from '@headroom/contracts';
+import type { FaultKind } from '@headroom/resilience';
 import type { Principal } from '@headroom/rpc';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type, type Static, type TObject, type TProperties, type TSchema } from 'typebox';
@@ -54,6 +55,8 @@ interface Description<Path extends string, A extends Access, R extends TSchema> 
   };
   /** Codes that this endpoint can answer beside those that follow from its form. */
   faults?: readonly FaultCode[];
+  /** Where a code has another kind here than in the table of codes. */
+  faultKinds?: Partial<Record<FaultCode, FaultKind>>;
   /** The request must carry an Idempotency-Key. */
   idempotent?: true;
   /** Whether `If-Match` is looked at, and must be there. */

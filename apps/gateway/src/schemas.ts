@@ -212,7 +212,7 @@ export const Cart = Type.Object({
     Type.Object({
       productId: ReadId,
       name: Type.String({ examples: ['Blue mug'] }),
-      quantity: Type.Integer({ examples: [2] }),
+      quantity: Type.Integer({ examples: [1] }),
       unitPrice: Money,
       lineTotal: Money,
       inStock: Type.Boolean({ examples: [true] }),
@@ -251,7 +251,7 @@ const orderMembers = {
     Type.Object({
       productId: ReadId,
       name: Type.String({ examples: ['Blue mug'] }),
-      quantity: Type.Integer({ examples: [2] }),
+      quantity: Type.Integer({ examples: [1] }),
       unitPrice: Money,
       lineTotal: Money,
     }),

@@ -1,4 +1,4 @@
-import { orderV1, type catalogV1, type userV1 } from '@headroom/contracts';
+import type { catalogV1, orderV1, userV1 } from '@headroom/contracts';
 import { unauthenticated, currentCall, type CallContext, type Principal } from '@headroom/rpc';
 import type { HealthReport } from '@headroom/service';
 import { silentLogger } from '@headroom/telemetry';
@@ -221,7 +221,7 @@ export interface TestGateway {
   closeStreams(): void;
   clock: ManualClock;
   /** Replace a method to make a service answer otherwise. */
-  services: ReturnType<typeof services>;
+  services: Replaceable<ReturnType<typeof services>>;
   /** All calls so far, oldest first. */
   received: Received[];
   /** How often a token was verified. */
@@ -230,6 +230,8 @@ export interface TestGateway {
   health: { report: HealthReport };
   close(): Promise<void>;
 }
+
+type Replaceable<T> = { [K in keyof T]: { -readonly [M in keyof T[K]]: T[K][M] } };
 
 /** A gateway of its own for one test file or test. */
 export async function startGateway(over: Partial<AppOptions> = {}): Promise<TestGateway> {

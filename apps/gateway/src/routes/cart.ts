@@ -39,6 +39,7 @@ export const cartEndpoints = [
     ),
     reply: cartReply,
     faults: ['PRODUCT_UNAVAILABLE', 'CURRENCY_MIXED'],
+    faultKinds: { CURRENCY_MIXED: 'conflict' },
     async handle({ deps, params, body, principal, request, reply }) {
       const cart = await deps.order.putCartItem({
         productId: pathId(params.productId),
