@@ -27,12 +27,13 @@ interface Body {
 
 let test: TestDatabase;
 let sandbox: Awaited<ReturnType<typeof open>>;
+const opened: Array<() => Promise<void>> = [];
 beforeAll(async () => {
   test = await createTestDatabase(join(__dirname, '../migrations'));
   sandbox = await open();
 });
 afterAll(async () => {
-  await sandbox.close();
+  for (const close of opened) await close();
   await test.drop();
 });
 
@@ -70,6 +71,9 @@ async function open() {
       body: (text && JSON.parse(text)) as Body,
     };
   };
+  let closing: Promise<void> | undefined;
+  const close = () => (closing ??= api.close().then(() => db.close()));
+  opened.push(close);
   return {
     base,
     clock,
@@ -87,10 +91,7 @@ async function open() {
       call('POST', '/v1/refunds', { chargeId, amountMinor }, { 'idempotency-key': key }),
     chargesOf: async (orderId: string) => (await call('GET', `/v1/charges?orderId=${orderId}`)).body.items,
     refundsOf: async (orderId: string) => (await call('GET', `/v1/refunds?orderId=${orderId}`)).body.items,
-    async close() {
-      await api.close();
-      await db.close();
-    },
+    close,
   };
 }
 
@@ -164,7 +165,6 @@ describe('a charge', () => {
     const restarted = await open();
     expect((await restarted.charge({ orderId }, key)).text).toBe(first.text);
     expect((await restarted.charge({ orderId, amountMinor: 1 }, key)).status).toBe(422);
-    await restarted.close();
   });
 });
 
