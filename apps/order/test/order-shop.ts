@@ -75,7 +75,7 @@ export async function openOrderShop(): Promise<OrderShop> {
   const clock = new ManualClock();
   await makePartitionsAhead(test.db, clock.now());
   const catalog = await startCatalogDouble();
-  const payment = await startPaymentDouble({ slowMs: 100 });
+  const payment = await startPaymentDouble({ slowMs: 50 });
   const processes = new Set<OrderProcess>();
 
   const start: OrderShop['start'] = ({ death, jobs = true } = {}) => {
@@ -93,7 +93,7 @@ export async function openOrderShop(): Promise<OrderShop> {
       'releaseHold',
       'returnUnits',
     ]);
-    const payments = mortality.wrap(createPayments({ url: payment.url, timeoutMs: 300 }), [
+    const payments = mortality.wrap(createPayments({ url: payment.url, timeoutMs: 150 }), [
       'charge',
       'find',
       'refund',
@@ -120,10 +120,11 @@ export async function openOrderShop(): Promise<OrderShop> {
       ...{ db, checkout, carts, sagas, watch, dead: mortality.dead, death: mortality.death },
       async stop() {
         processes.delete(started);
-        if (!mortality.dead()) {
+        const ending = async () => {
           await watch.close();
           await sagas.close();
-        }
+        };
+        if (!mortality.dead()) await Promise.race([ending(), mortality.death]);
         client.close();
         await pool.close();
       },
@@ -152,7 +153,7 @@ export async function openOrderShop(): Promise<OrderShop> {
     },
     settle: () =>
       eventually(async () => {
-        clock.advance(1_000);
+        clock.advance(2_000);
         const left = await test.db.rows(sql('test.sagas')`select step, attempt from order_sagas`);
         if (left.length > 0) throw new Error(`unfinished: ${JSON.stringify(left)}`);
       }, 20_000),
