@@ -43,7 +43,8 @@ begin
   if to_regclass('public.' || partition_name) is not null then
     return false;
   end if;
-  perform pg_advisory_xact_lock(hashtext('make_order_partition'));
+  -- One maker at a time; the lock that attaching takes anyway.
+  lock table public.orders in share update exclusive mode;
   if to_regclass('public.' || partition_name) is not null then
     return false;
   end if;
