@@ -9,9 +9,8 @@ import { idsOf, isUnder, orderOf, type View } from './view';
 export const customers: View = {
   name: 'customers',
   shape: 1,
-  topics: [TOPICS.user.name, TOPICS.order.name],
+  topics: [TOPICS.user, TOPICS.order],
   subjects: ['user', 'order'],
-  tables: ['customers', 'counted', 'totals'],
 
   create: (schema) => sql('customers.create')`
     create table ${schema}.customers (

@@ -6,9 +6,8 @@ import { idsOf, orderOf, type View } from './view';
 export const orders: View = {
   name: 'orders',
   shape: 1,
-  topics: [TOPICS.order.name],
+  topics: [TOPICS.order],
   subjects: ['order'],
-  tables: ['orders'],
 
   create: (schema) => sql('orders.create')`
     create table ${schema}.orders (

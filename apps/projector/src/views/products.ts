@@ -27,9 +27,8 @@ const SCOPES = ['all', ...Array.from({ length: CATEGORY_DEPTH }, (_, depth) => `
 export const products: View = {
   name: 'products',
   shape: 1,
-  topics: [TOPICS.catalog.name, TOPICS.order.name],
+  topics: [TOPICS.catalog, TOPICS.order],
   subjects: ['product', 'stock'],
-  tables: ['products', 'counted', 'popularity_changes'],
 
   create: (schema) => sql('products.create')`
     create table ${schema}.products (

@@ -10,9 +10,8 @@ import { idsOf, orderOf, unitsOf, type View } from './view';
 export const sales: View = {
   name: 'sales',
   shape: 1,
-  topics: [TOPICS.order.name],
+  topics: [TOPICS.order],
   subjects: ['order'],
-  tables: ['counted', 'days'],
 
   create: (schema) => sql('sales.create')`
     create table ${schema}.counted (

@@ -1,4 +1,5 @@
 import type { DomainEvent, EventDataByType, EventType, OrderData } from '@headroom/contracts';
+import type { TopicSpec } from '@headroom/messaging';
 import type { Queryable, SqlPart, Statement, Tx } from '@headroom/postgres';
 
 /** An event as it is applied to a view. */
@@ -16,14 +17,13 @@ export interface AppliedEvent {
  * event twice, or one that is older than what is stored of its aggregate, changes nothing.
  */
 export interface View {
+  /** Of lower-case letters: it names schemas and consumer groups. */
   name: string;
   /** Raised with every change of the tables: a live version of another shape is rebuilt and not read. */
   shape: number;
-  topics: readonly string[];
+  topics: readonly TopicSpec[];
   /** The subject kinds whose positions a reader may wait for, e.g. `product`. */
   subjects: readonly string[];
-  /** All tables, in the order in which they are locked for a swap. */
-  tables: readonly string[];
   /** Makes the tables and indexes in an empty schema. */
   create(schema: SqlPart): Statement;
   /** Applies one event inside the transaction that also moves the consumer's offset. */

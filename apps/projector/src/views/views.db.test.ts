@@ -4,6 +4,7 @@ import { uuidv7 } from '@headroom/resilience';
 import { createTestDatabase, type TestDatabase } from '@headroom/testing';
 import { join } from 'node:path';
 import { orderEvent, productEvent, received, stockEvent, userEvent } from '../../test/events';
+import { dumpSchema } from '../../test/system';
 import { customers, customerTotals } from './customers';
 import { listOrdersOfUser, orders } from './orders';
 import {
@@ -48,16 +49,7 @@ async function freshView(view: View) {
     for (const event of events)
       await test.db.transaction((tx) => view.apply(tx, schema, received(event), NOW));
   };
-  const dump = async () => {
-    const dumped: Record<string, unknown> = {};
-    for (const table of view.tables)
-      dumped[table] = await test.db.rows(
-        sql(
-          'test.dump',
-        )`select to_jsonb(t) as row from ${schema}.${sql.identifier(table)} t order by to_jsonb(t)::text`,
-      );
-    return dumped;
-  };
+  const dump = () => dumpSchema(test.db, name);
   return { schema, apply, dump, upkeep: (nowMs = NOW) => view.upkeep!(test.db, schema, nowMs) };
 }
 

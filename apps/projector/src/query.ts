@@ -1,0 +1,301 @@
+import { fault, queryV1, type Position } from '@headroom/contracts';
+import type { Database } from '@headroom/postgres';
+import { isUuidv7, systemClock, type Clock } from '@headroom/resilience';
+import { implement, type GrpcService, type ServerCall } from '@headroom/rpc';
+import { categoryTree } from './categories';
+import type { LiveView, LiveViews } from './live-views';
+import { readWatermark } from './repository';
+import { customers, customerTotals } from './views/customers';
+import { listOrdersOfUser, orders, type OrderRow } from './views/orders';
+import {
+  allowSimilarWords,
+  countByCategory,
+  countProducts,
+  listProducts,
+  matchesExactly,
+  products,
+  type ProductFilter,
+  type ProductPlace,
+  type ProductRow,
+  type ProductSort,
+} from './views/products';
+import { listSalesDays, sales } from './views/sales';
+import type { View } from './views/view';
+
+export interface QueryOptions {
+  db: Database;
+  liveViews: LiveViews;
+  /** The currency of a price sort or bound that names none. */
+  shopCurrency: string;
+  clock?: Clock;
+}
+
+/** How long a read waits for the positions it was given. */
+const WAIT_MS = 2_000;
+const WAIT_STEP_MS = 20;
+const DEFAULT_LIMIT = 20;
+const MAX_LIMIT = 100;
+const MAX_PAGE = 10;
+const MAX_SEARCH_LENGTH = 256;
+const MAX_REPORT_DAYS = 3_660;
+const DAY_MS = 24 * 3_600_000;
+
+/** The read side: every method answers from the live version of one view. */
+export function queryService(options: QueryOptions): GrpcService {
+  const { db, liveViews, shopCurrency, clock = systemClock } = options;
+
+  /** The live version of the view, once it has applied at least `positions`; CONSISTENCY_TIMEOUT after two seconds. */
+  const liveSince = async (
+    view: View,
+    positions: readonly Position[],
+    call: Pick<ServerCall, 'signal'>,
+  ): Promise<LiveView> => {
+    const wanted = positions.filter(({ subject }) => {
+      const [kind, id] = subject.split('/');
+      return view.subjects.includes(kind ?? '') && isUuidv7(id ?? '');
+    });
+    const subjects = [...new Set(wanted.map(({ subject }) => subject))];
+    const until = clock.now() + WAIT_MS;
+    for (;;) {
+      const live = liveViews.of(view);
+      if (subjects.length === 0) return live;
+      const applied = await view.appliedVersions(db, live.schema, subjects);
+      if (wanted.every(({ subject, version }) => (applied.get(subject) ?? 0n) >= version)) return live;
+      if (clock.now() >= until || call.signal.aborted)
+        throw fault('CONSISTENCY_TIMEOUT', { retryAfterSeconds: 1 });
+      await clock.sleep(WAIT_STEP_MS, call.signal);
+    }
+  };
+
+  return implement('headroom.query.v1.QueryService', queryV1.QueryServiceService, {
+    async listProducts(request, call) {
+      const limit = limitOf(request.limit);
+      const text = request.q.replaceAll('\0', ' ').trim();
+      if (text.length > MAX_SEARCH_LENGTH)
+        throw invalid('q', `is longer than ${MAX_SEARCH_LENGTH} characters`);
+      const sort = sortOf(request.sort, text);
+      const offset = offsetOf(request, limit);
+      const after = request.after === '' ? undefined : decodePlace(request.after, sort);
+      const priced =
+        sort === 'price' ||
+        sort === '-price' ||
+        request.minPriceMinor !== undefined ||
+        request.maxPriceMinor !== undefined;
+      const { schema } = await liveSince(products, request.positions, call);
+      const fuzzy = after ? after.fuzzy : text !== '' && !(await matchesExactly(db, schema, text));
+      const filter: ProductFilter = {
+        category: request.category === '' ? undefined : request.category,
+        minPriceMinor: request.minPriceMinor,
+        maxPriceMinor: request.maxPriceMinor,
+        currency: request.currency || (priced ? shopCurrency : undefined),
+        inStock: request.inStock,
+        search: text === '' ? undefined : { text, fuzzy },
+      };
+      const read = async (source: Pick<Database, 'rows' | 'row' | 'execute'>) => {
+        const page = await listProducts(source, schema, { filter, sort, after: after?.place, offset, limit });
+        const count = request.includeTotal ? await countProducts(source, schema, filter) : undefined;
+        return { page, count };
+      };
+      const { page, count } = fuzzy
+        ? await db.transaction(async (tx) => {
+            await allowSimilarWords(tx);
+            return read(tx);
+          })
+        : await read(db);
+      return {
+        products: page.products.map(productOf),
+        next: page.next ? encodePlace(sort, fuzzy, page.next) : '',
+        total: count?.total,
+        totalIsEstimate: count?.isEstimate ?? false,
+      };
+    },
+
+    async listCategories(request, call) {
+      const { schema } = await liveSince(products, request.positions, call);
+      return { categories: categoryTree(await countByCategory(db, schema)) };
+    },
+
+    async listOrders(request, call) {
+      const { userId } = await call.principal();
+      const limit = limitOf(request.limit);
+      if (request.afterId !== '' && !isUuidv7(request.afterId)) throw fault('CURSOR_INVALID');
+      const offset = offsetOf({ page: request.page, after: request.afterId }, limit);
+      const live = liveViews.of(orders);
+      // Before the rows: it vouches for them, not for what may be applied after they were read.
+      const watermarkMs = await readWatermark(db, orders, live);
+      const rows = await listOrdersOfUser(db, live.schema, {
+        userId,
+        afterId: request.afterId || undefined,
+        offset,
+        limit: limit + 1,
+      });
+      return {
+        orders: rows.slice(0, limit).map(orderOf),
+        more: rows.length > limit,
+        watermarkMs: BigInt(watermarkMs),
+      };
+    },
+
+    async getSalesByDay(request, call) {
+      await call.admin();
+      const limit = limitOf(request.limit);
+      const [from, to] = [dayMs('from', request.from), dayMs('to', request.to)];
+      if (to <= from) throw invalid('to', 'must be later than from');
+      if (to - from > MAX_REPORT_DAYS * DAY_MS)
+        throw invalid('to', `must be at most ${MAX_REPORT_DAYS} days after from`);
+      const after = /^(\d{4}-\d{2}-\d{2})\/([A-Z]{3})$/.exec(request.after);
+      if (request.after !== '' && !after) throw fault('CURSOR_INVALID');
+      const live = await liveSince(sales, request.positions, call);
+      const watermarkMs = await readWatermark(db, sales, live);
+      const rows = await listSalesDays(db, live.schema, {
+        from: request.from,
+        to: request.to,
+        after: after ? { day: after[1]!, currency: after[2]! } : undefined,
+        limit: limit + 1,
+      });
+      const days = rows.slice(0, limit);
+      const last = days.at(-1);
+      return {
+        days: days.map((row) => ({
+          day: row.day,
+          currency: row.currency,
+          orders: row.orders,
+          units: row.units,
+          revenue: { amountMinor: row.revenue_minor, currency: row.currency },
+        })),
+        next: rows.length > limit && last ? `${last.day}/${last.currency}` : '',
+        asOf: new Date(watermarkMs).toISOString(),
+      };
+    },
+
+    async getCustomerSummary(_request, call) {
+      const { userId } = await call.principal();
+      const totals = await customerTotals(db, liveViews.of(customers).schema, userId);
+      const times = totals.flatMap((row) => [row.first_order_at.getTime(), row.last_order_at.getTime()]);
+      return {
+        userId,
+        orders: totals.reduce((sum, row) => sum + row.orders, 0n),
+        confirmedOrders: totals.reduce((sum, row) => sum + row.confirmed_orders, 0n),
+        spent: totals
+          .filter((row) => row.confirmed_orders > 0n)
+          .map((row) => ({ amountMinor: row.spent_minor, currency: row.currency })),
+        firstOrderAt: times.length === 0 ? '' : new Date(Math.min(...times)).toISOString(),
+        lastOrderAt: times.length === 0 ? '' : new Date(Math.max(...times)).toISOString(),
+      };
+    },
+  });
+}
+
+const invalid = (path: string, message: string) =>
+  fault('VALIDATION_FAILED', { detail: `${path} ${message}`, errors: [{ path, message }] });
+
+function limitOf(limit: number): number {
+  if (limit === 0) return DEFAULT_LIMIT;
+  if (limit < 1 || limit > MAX_LIMIT) throw invalid('limit', `must be from 1 to ${MAX_LIMIT}`);
+  return limit;
+}
+
+function offsetOf({ page, after }: { page: number; after: string }, limit: number): number {
+  if (page === 0) return 0;
+  if (after !== '') throw invalid('page', 'must not stand beside cursor');
+  if (page < 0) throw invalid('page', `must be from 1 to ${MAX_PAGE}`);
+  if (page > MAX_PAGE)
+    throw fault('PAGE_TOO_DEEP', { detail: `page is at most ${MAX_PAGE}: go on with cursor` });
+  return (page - 1) * limit;
+}
+
+function sortOf(sort: queryV1.ProductSort, text: string): ProductSort {
+  switch (sort) {
+    case queryV1.ProductSort.PRODUCT_SORT_UNSPECIFIED:
+      return text === '' ? 'newest' : 'relevance';
+    case queryV1.ProductSort.PRODUCT_SORT_NEWEST:
+      return 'newest';
+    case queryV1.ProductSort.PRODUCT_SORT_PRICE:
+      return 'price';
+    case queryV1.ProductSort.PRODUCT_SORT_PRICE_DESCENDING:
+      return '-price';
+    case queryV1.ProductSort.PRODUCT_SORT_POPULAR:
+      return 'popular';
+    case queryV1.ProductSort.PRODUCT_SORT_RELEVANCE:
+      if (text === '') throw invalid('sort', 'relevance needs q');
+      return 'relevance';
+    default:
+      throw invalid('sort', 'is not known');
+  }
+}
+
+/** The start of a day in UTC, in milliseconds since the Unix epoch. */
+function dayMs(path: string, day: string): number {
+  const ms = /^\d{4}-\d{2}-\d{2}$/.test(day) ? Date.parse(`${day}T00:00:00.000Z`) : NaN;
+  if (Number.isNaN(ms) || new Date(ms).toISOString().slice(0, 10) !== day)
+    throw invalid(path, 'must be a day such as 2026-01-31');
+  return ms;
+}
+
+/** A place in a list as a text; it says which order it belongs to and whether similar words were looked for. */
+function encodePlace(sort: ProductSort, fuzzy: boolean, { key, id, count }: ProductPlace): string {
+  return Buffer.from(JSON.stringify([sort, fuzzy, String(key), id, count])).toString('base64url');
+}
+
+function decodePlace(text: string, sort: ProductSort): { fuzzy: boolean; place: ProductPlace } {
+  try {
+    const [madeFor, fuzzy, key, id, count] = JSON.parse(
+      Buffer.from(text, 'base64url').toString('utf8'),
+    ) as unknown[];
+    if (
+      madeFor === sort &&
+      typeof fuzzy === 'boolean' &&
+      typeof key === 'string' &&
+      /^-?\d{1,18}$/.test(key) &&
+      typeof id === 'string' &&
+      isUuidv7(id) &&
+      typeof count === 'number' &&
+      Number.isSafeInteger(count) &&
+      count > 0
+    )
+      return { fuzzy, place: { key: BigInt(key), id, count } };
+  } catch {
+    // no JSON: falls through to the fault
+  }
+  throw fault('CURSOR_INVALID');
+}
+
+const productOf = (row: ProductRow) => ({
+  id: row.id,
+  slug: row.slug,
+  sku: row.sku,
+  name: row.name,
+  description: row.description,
+  category: row.category,
+  price: { amountMinor: row.price_minor, currency: row.currency },
+  available: row.available,
+  imageUrl: row.image_url ?? '',
+  archived: row.archived,
+  createdAt: row.created_at.toISOString(),
+  updatedAt: row.updated_at.toISOString(),
+  version: row.version,
+});
+
+const moneyOf = (money: { amountMinor: number; currency: string }) => ({
+  amountMinor: BigInt(money.amountMinor),
+  currency: money.currency,
+});
+
+const orderOf = (row: OrderRow) => ({
+  id: row.id,
+  userId: row.user_id,
+  status: row.status,
+  paymentStatus: row.payment_status,
+  cancelReason: row.cancel_reason ?? '',
+  items: row.items.map((item) => ({
+    productId: item.productId,
+    name: item.name,
+    quantity: item.quantity,
+    unitPrice: moneyOf(item.unitPrice),
+    lineTotal: moneyOf(item.lineTotal),
+  })),
+  total: { amountMinor: row.total_minor, currency: row.currency },
+  placedAt: row.placed_at.toISOString(),
+  updatedAt: row.updated_at.toISOString(),
+  version: row.version,
+});
