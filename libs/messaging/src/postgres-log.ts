@@ -189,6 +189,13 @@ function startSubscription(
   let mark: { atMs: number; before: bigint } | undefined;
   let nextMarkMs = 0;
 
+  const overdueMs = () => {
+    for (const partition of serving) {
+      const forMs = performance.now() - (partition.handlingSinceMs ?? Infinity);
+      if (forMs > handleTimeoutMs) return forMs;
+    }
+    return undefined;
+  };
   const leases = holdLeases({
     db,
     tables: 'log',
@@ -232,13 +239,6 @@ function startSubscription(
       forgetLag(partition);
     },
   });
-  const overdueMs = () => {
-    for (const partition of serving) {
-      const forMs = performance.now() - (partition.handlingSinceMs ?? Infinity);
-      if (forMs > handleTimeoutMs) return forMs;
-    }
-    return undefined;
-  };
   const forgetLag = (partition: Owned) => {
     const labels = { group, topic: partition.lease.kind, partition: String(partition.lease.number) };
     setLag(labels, 0);
