@@ -138,7 +138,14 @@ export default [
     },
   },
   {
-    files: ['**/*.test.ts', '**/test/**/*.ts', '**/*.contract.ts', 'libs/testing/**/*.ts', 'tools/**/*.ts'],
+    files: [
+      '**/*.test.ts',
+      '**/test/**/*.ts',
+      '**/bench/**/*.ts',
+      '**/*.contract.ts',
+      'libs/testing/**/*.ts',
+      'tools/**/*.ts',
+    ],
     rules: {
       '@nx/enforce-module-boundaries': [
         'error',

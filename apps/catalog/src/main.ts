@@ -1,6 +1,6 @@
 import { TOPICS, userV1 } from '@headroom/contracts';
 import { messagingMigrations, openEventLog, startRelay, type Relay } from '@headroom/messaging';
-import { migrate, migrationsDirectory, openDatabase } from '@headroom/postgres';
+import { migrate, migrationsDirectory, openDatabase, sheddingDatabase } from '@headroom/postgres';
 import { systemClock, type Poller } from '@headroom/resilience';
 import { createRpcClient, createTokenVerifier, serveGrpc } from '@headroom/rpc';
 import { runService } from '@headroom/service';
@@ -16,11 +16,12 @@ void runService(
   async (config, life) => {
     const { logger } = life;
     const clock = systemClock;
-    const db = life.own(openDatabase({ url: config.DATABASE_URL, name: 'catalog', logger }));
+    const pool = life.own(openDatabase({ url: config.DATABASE_URL, name: 'catalog', logger }));
+    const db = sheddingDatabase(pool);
     const users = life.own(
       createRpcClient(userV1.UserServiceService, { address: config.USER_ADDRESS, timeoutMs: 3_000 }),
     );
-    life.health({ name: 'database', severity: 'unhealthy', check: () => db.ping() });
+    life.health({ name: 'database', severity: 'unhealthy', check: () => pool.ping() });
     life.health({ name: 'user', severity: 'degraded', check: () => users.connected(900) });
 
     let relay: Relay | undefined;
@@ -33,15 +34,15 @@ void runService(
       });
       life.own(log);
       life.health({ name: 'event-log', severity: 'degraded', check: () => log.ping() });
-      relay = startRelay({ db, log, topics: [TOPICS.catalog], logger, name: 'catalog', clock });
+      relay = startRelay({ db: pool, log, topics: [TOPICS.catalog], logger, name: 'catalog', clock });
       return relay;
     });
     const wakeRelay = () => relay?.wake();
 
     let publisher: Poller | undefined;
     await life.role('jobs', () => {
-      publisher = startStockPublisher({ db, clock, logger, wakeRelay });
-      const expiry = startHoldExpiry({ db, clock, logger });
+      publisher = startStockPublisher({ db: pool, clock, logger, wakeRelay });
+      const expiry = startHoldExpiry({ db: pool, clock, logger });
       const running = publisher;
       return {
         async close() {

@@ -2,7 +2,7 @@ import { createTestDatabase, unindexedForeignKeys, type TestDatabase } from '@he
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isUniqueViolation, sql } from './index';
+import { isUniqueViolation, sheddingDatabase, sql, type Tx } from './index';
 
 const migrations = mkdtempSync(join(tmpdir(), 'migrations-'));
 writeFileSync(
@@ -88,4 +88,29 @@ it('finds a foreign key without an index, and not one that has it', async () => 
   );
   await test.db.execute(sql('test.index')`create index notes_thing on notes (thing_id, id)`);
   expect(await unindexedForeignKeys(test.db)).toEqual(['notes.notes_other_id_fkey']);
+});
+
+it('sheds work that waited too long for a lock', async () => {
+  await test.db.execute(sql('test.insert')`insert into things (id, name) values (20, 'contended')`);
+  let locked: () => void;
+  const isLocked = new Promise<void>((resolve) => (locked = resolve));
+  let release: () => void;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const holder = test.db.transaction(async (tx) => {
+    await tx.execute(sql('test.lock')`select 1 from things where id = 20 for update`);
+    locked();
+    await released;
+  });
+  await isLocked;
+  const impatient = (tx: Tx) =>
+    tx
+      .execute(sql('test.impatient')`set local lock_timeout = 20`)
+      .then(() => tx.execute(sql('test.touch')`update things set name = name || '!' where id = 20`));
+  await expect(test.db.transaction(impatient)).rejects.toMatchObject({ code: '55P03' });
+  await expect(sheddingDatabase(test.db).transaction(impatient)).rejects.toMatchObject({
+    kind: 'overloaded',
+    code: 'OVERLOADED',
+  });
+  release!();
+  await holder;
 });

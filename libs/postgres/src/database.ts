@@ -244,6 +244,31 @@ export function isUniqueViolation(error: unknown, constraint?: string): boolean 
   );
 }
 
+/**
+ * The same database, for work that a caller waits for: a statement that ran into its lock or statement time-out fails with an
+ * `overloaded` fault, which the caller may try again later, instead of an error that looks like a defect. Whole transactions are
+ * still repeated first, where they may be.
+ */
+export function sheddingDatabase(db: Database): Database {
+  const shed = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (error) {
+      const state = sqlState(error);
+      if (state !== '55P03' && state !== '57014') throw error;
+      throw new Fault('overloaded', 'OVERLOADED', { cause: error, retryAfterSeconds: 1 });
+    }
+  };
+  return {
+    rows: (statement) => shed(db.rows(statement)),
+    row: (statement) => shed(db.row(statement)),
+    execute: (statement) => shed(db.execute(statement)),
+    transaction: (work, options) => shed(db.transaction(work, options)),
+    ping: () => db.ping(),
+    close: () => db.close(),
+  };
+}
+
 function isConnectionLoss(error: unknown): boolean {
   const state = sqlState(error);
   if (state !== undefined) return state.startsWith('08') || state.startsWith('57P0') || state === '53300';
