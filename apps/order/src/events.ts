@@ -1,4 +1,5 @@
-import { domainEvent, orderV1, type OrderData, type PublishableEvent } from '@headroom/contracts';
+import type { orderV1} from '@headroom/contracts';
+import { domainEvent, type OrderData, type PublishableEvent } from '@headroom/contracts';
 import { uuidv7 } from '@headroom/resilience';
 import { currentTraceparent } from '@headroom/telemetry';
 import { placedAtMs, type Order, type OrderEvent } from './order';
