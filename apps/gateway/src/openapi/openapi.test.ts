@@ -40,21 +40,20 @@ test('docs/errors.md is what the code writes: npx tsx apps/gateway/src/openapi/w
 
 test('every registered route is in the document, and the document has no other', async () => {
   const gateway = await startGateway();
-  const registered = gateway.app
-    .printRoutes({ commonPrefix: false })
-    .split('\n')
-    .flatMap((line) => {
-      const match = /(\/\S*) \(([A-Z, ]+)\)/.exec(line);
-      return match ? [match[1]!] : [];
-    });
-  await gateway.close();
-  expect(registered.length).toBeGreaterThan(5);
+  const printed = gateway.app.printRoutes({ commonPrefix: false });
   const documented = Object.entries(document.paths).flatMap(([path, item]) =>
-    Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`),
+    Object.keys(item).map((method) => ({
+      method: method.toUpperCase() as 'GET',
+      url: path.replace(/\{(\w+)\}/g, ':$1'),
+    })),
   );
-  expect(documented.sort()).toEqual(
-    ENDPOINTS.map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}')}`).sort(),
-  );
+  for (const route of documented) expect([route, gateway.app.hasRoute(route)]).toEqual([route, true]);
+  await gateway.close();
+  // HEAD goes with GET, and OPTIONS is there for preflights alone.
+  const registered = [...printed.matchAll(/\(([A-Z, ]+)\)/g)]
+    .flatMap((match) => match[1]!.split(', '))
+    .filter((method) => method !== 'HEAD' && method !== 'OPTIONS');
+  expect(registered.length).toBe(documented.length);
 });
 
 test.each(ENDPOINTS.map((endpoint) => [`${endpoint.method} ${endpoint.path}`, endpoint] as const))(
@@ -82,8 +81,7 @@ test('operations have names of their own', () => {
 test('every example is valid against its schema', () => {
   for (const { method, path, body, reply, query } of ENDPOINTS)
     for (const schema of [body, reply.schema, ...Object.values(query.properties)]) {
-      if (!schema || 'pattern' in schema === undefined) continue;
-      if (schema === query.properties['cursor']) continue;
+      if (!schema || schema === query.properties['cursor']) continue;
       const compiled = Compile(schema);
       const example = exampleOf(schema);
       expect([`${method} ${path}`, compiled.Check(example) ? [] : compiled.Errors(example)]).toEqual([
