@@ -1,5 +1,11 @@
 import fc from 'fast-check';
-import { resolveSchema, type OpenApiDocument, type Operation, type Schema } from './openapi-document';
+import {
+  resolve,
+  type OpenApiDocument,
+  type Operation,
+  type Parameter,
+  type Schema,
+} from './openapi-document';
 
 /** A request as it goes over the wire. */
 export interface WireRequest {
@@ -27,7 +33,10 @@ export function oddRequest(
 ): fc.Arbitrary<WireRequest> {
   return fc.constantFrom(...operations).chain((operation) => {
     const name = `${operation.method} ${operation.path}`;
-    const parameters = (where: string) => (operation.parameters ?? []).filter((each) => each.in === where);
+    const parameters = (where: string) =>
+      (operation.parameters ?? [])
+        .map((each) => resolve<Parameter>(document, each))
+        .filter((each) => each.in === where);
     const schema = operation.requestBody?.content['application/json']?.schema;
     const pathValues = fc.tuple(
       ...[...operation.path.matchAll(/\{\w+\}/g)].map(() =>
@@ -92,9 +101,9 @@ export function oddRequest(
         query,
         authorization: keepsMethod
           ? fc.constantFrom(...BAD_TOKENS)
-          : mostly(
-              fc.constantFrom(...known.tokens.map((token) => `Bearer ${token}`)),
-              fc.constantFrom(...BAD_TOKENS),
+          : fc.oneof(
+              { weight: 9, arbitrary: fc.constantFrom(...known.tokens.map((token) => `Bearer ${token}`)) },
+              { weight: 1, arbitrary: fc.constantFrom(...BAD_TOKENS) },
             ),
         headers,
         body: operation.requestBody
@@ -132,6 +141,7 @@ function mostly<T>(right: fc.Arbitrary<T>, odd: fc.Arbitrary<T>): fc.Arbitrary<T
   return fc.oneof({ weight: 3, arbitrary: right }, { weight: 1, arbitrary: odd });
 }
 
+const PLAUSIBLE = ['tok_ok', 'tok_declined', 'EUR', 'sam@shop.example', '2026-01-01', 'kitchen/boards'];
 const ODD_STEPS = ['%00', '%ff%fe', '..%2f..%2f', '%E2%80%AE', '0', '-1', '%27%20or%201=1'];
 const ODD_QUERIES = [
   'limit=1&limit=2',
@@ -192,7 +202,7 @@ const oddJson: fc.Arbitrary<unknown> = fc.oneof(
 
 /** A value that the schema would take, most of the time. */
 function valueOf(document: OpenApiDocument, schema: Schema, known: Known, depth = 0): fc.Arbitrary<unknown> {
-  const found = resolveSchema(document, schema);
+  const found = resolve<Schema>(document, schema);
   const next = (inner: Schema) => valueOf(document, inner, known, depth + 1);
   if (found.const !== undefined) return fc.constant(found.const);
   if (found.enum) return fc.constantFrom(...found.enum);
@@ -201,6 +211,8 @@ function valueOf(document: OpenApiDocument, schema: Schema, known: Known, depth 
   if (found.allOf)
     return fc.tuple(...found.allOf.map(next)).map((parts) => Object.assign({}, ...parts) as unknown);
   const type = Array.isArray(found.type) ? found.type[0] : found.type;
+  if (found.examples && type !== 'object' && type !== 'array')
+    return fc.oneof(fc.constantFrom(...found.examples), scalarOf(found, type, known));
   switch (type) {
     case 'object': {
       const properties = Object.entries(found.properties ?? {});
@@ -213,6 +225,13 @@ function valueOf(document: OpenApiDocument, schema: Schema, known: Known, depth 
         minLength: found.minItems ?? 0,
         maxLength: Math.min(found.maxItems ?? 3, 3),
       });
+    default:
+      return scalarOf(found, type, known);
+  }
+}
+
+function scalarOf(found: Schema, type: string | undefined, known: Known): fc.Arbitrary<unknown> {
+  switch (type) {
     case 'integer':
     case 'number':
       return fc.integer({
@@ -221,23 +240,19 @@ function valueOf(document: OpenApiDocument, schema: Schema, known: Known, depth 
       });
     case 'boolean':
       return fc.boolean();
-    case 'string':
-      return fc.oneof(
-        fc.constantFrom(
-          ...known.ids,
-          'tok_ok',
-          'tok_declined',
-          'DE',
-          'EUR',
-          'sam@shop.example',
-          '2026-01-01',
-          'kitchen/boards',
-        ),
-        fc.string({
-          minLength: Math.min(found.minLength ?? 1, 200),
-          maxLength: Math.min(found.maxLength ?? 20, 200),
-        }),
+    case 'string': {
+      const { pattern, minLength = 0, maxLength = 200 } = found;
+      const fitting = [...known.ids, ...PLAUSIBLE].filter(
+        (text) =>
+          text.length >= minLength &&
+          text.length <= maxLength &&
+          (pattern === undefined || new RegExp(pattern, 'u').test(text)),
       );
+      const any = fc.string({ minLength: Math.min(minLength, 200), maxLength: Math.min(maxLength, 200) });
+      return fitting.length === 0
+        ? any
+        : fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...fitting) }, { weight: 1, arbitrary: any });
+    }
     default:
       return oddJson;
   }

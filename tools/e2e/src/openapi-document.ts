@@ -29,6 +29,7 @@ interface Content {
 }
 
 export interface Parameter {
+  $ref?: string;
   name: string;
   in: 'path' | 'query' | 'header' | 'cookie';
   required?: boolean;
@@ -65,12 +66,11 @@ export function operationsOf(document: OpenApiDocument): Operation[] {
   );
 }
 
-/** The schema behind a reference within the document. */
-export function resolveSchema(document: OpenApiDocument, schema: Schema): Schema {
-  if (schema.$ref === undefined) return schema;
-  const steps = schema.$ref.replace(/^#\//, '').split('/');
+/** What stands behind a reference within the document; anything else is itself. */
+export function resolve<T extends { $ref?: string }>(document: OpenApiDocument, part: T): T {
+  if (part.$ref === undefined) return part;
   let found: unknown = document;
-  for (const step of steps)
+  for (const step of part.$ref.replace(/^#\//, '').split('/'))
     found = (found as Record<string, unknown>)[step.replaceAll('~1', '/').replaceAll('~0', '~')];
-  return resolveSchema(document, found as Schema);
+  return resolve(document, found as T);
 }

@@ -7,7 +7,7 @@ import { Agent, request as httpRequest } from 'node:http';
 import {
   oddRequest,
   operationsOf,
-  resolveSchema,
+  resolve,
   sharedSystem,
   shopClient,
   type OpenApiDocument,
@@ -57,11 +57,16 @@ function schemaValidator() {
 test('the document is valid OpenAPI 3.1, and every reference in it leads somewhere', () => {
   expect(document.openapi).toMatch(/^3\.1\./);
   const ajv = new Ajv2020({ strict: false, allErrors: true, validateFormats: false });
-  const validate = ajv.compile(openapiV31 as object);
+  // The specification lets a dialect put its own schema in; without one, that is a plain reference, which ajv resolves.
+  const specification = JSON.stringify(openapiV31).replaceAll(
+    '"$dynamicRef":"#meta"',
+    '"$ref":"#/$defs/schema"',
+  );
+  const validate = ajv.compile(JSON.parse(specification) as object);
   validate(document);
   expect(validate.errors ?? []).toEqual([]);
   const references = [...JSON.stringify(document).matchAll(/"\$ref":"([^"]+)"/g)].map((match) => match[1]!);
-  for (const $ref of references) expect([$ref, resolveSchema(document, { $ref })]).not.toContain(undefined);
+  for (const $ref of references) expect([$ref, resolve(document, { $ref })]).not.toContain(undefined);
 });
 
 test('every operation has a summary, a name of its own, an answer and its problems', () => {
@@ -73,7 +78,8 @@ test('every operation has a summary, a name of its own, an answer and its proble
     expect([name, Boolean(summary)]).toEqual([name, true]);
     expect([name, Object.keys(responses).some((status) => /^2/.test(status))]).toEqual([name, true]);
     for (const [status, { content }] of Object.entries(responses))
-      if (/^[45]/.test(status))
+      if (/^[45]/.test(status) && path !== '/health')
+        // an unhealthy system still answers with its checks
         expect([name, status, Object.keys(content ?? {})]).toEqual([
           name,
           status,
@@ -90,7 +96,7 @@ test('every example of a body is valid against its schema', () => {
   for (const { method, path, requestBody, responses } of operations) {
     const contents = [requestBody?.content, ...Object.values(responses).map(({ content }) => content)];
     for (const [type, content] of contents.flatMap((each) => Object.entries(each ?? {}))) {
-      const found = resolveSchema(document, content.schema ?? {});
+      const found = resolve<Schema>(document, content.schema ?? {});
       const values = [
         ...(content.example === undefined ? [] : [content.example]),
         ...Object.values(content.examples ?? {}).map(({ value }) => value),
@@ -161,7 +167,7 @@ test(`${RUNS} odd requests from the document are never answered with a fault of 
   const other = await shop.customer(); // whom a generated request of an admin may disable
   const known = {
     ids: [product.id, product.slug, orderId, other.id],
-    tokens: [adminToken, customer.token],
+    tokens: [adminToken, adminToken, customer.token], // many routes are for admins
   };
   const agent = new Agent({ keepAlive: true, maxSockets: 4 });
   const statuses = new Map<number, number>();
