@@ -4,11 +4,13 @@ import { migrate, migrationsDirectory, openDatabase, sheddingDatabase } from '@h
 import { systemClock, type Poller } from '@headroom/resilience';
 import { createRpcClient, createTokenVerifier, serveGrpc } from '@headroom/rpc';
 import { runService } from '@headroom/service';
+import { parseArgs } from 'node:util';
 import { catalogService } from './api';
 import { catalogConfig } from './config';
 import { trackContention } from './contention';
 import { createHolds } from './holds';
 import { startHoldExpiry, startStockPublisher } from './jobs';
+import { readSeedArguments, seedCatalogue } from './seed';
 
 void runService(
   'catalog',
@@ -81,6 +83,33 @@ void runService(
       const url = config.MIGRATION_DATABASE_URL ?? config.DATABASE_DIRECT_URL ?? config.DATABASE_URL;
       for (const directory of [migrationsDirectory(__dirname), messagingMigrations('outbox')])
         await migrate({ url, directory, logger });
+    },
+    async seed(config, { logger, arguments: args }) {
+      const { values } = parseArgs({
+        args,
+        options: { products: { type: 'string' }, seed: { type: 'string' } },
+      });
+      const { products, seed } = readSeedArguments(values);
+      const db = openDatabase({
+        url: config.DATABASE_DIRECT_URL ?? config.DATABASE_URL,
+        name: 'catalog-seed',
+        logger,
+        maxConnections: 1,
+        statementTimeoutMs: 60_000,
+        slowStatementMs: 5_000,
+      });
+      try {
+        const added = await seedCatalogue({
+          db,
+          products,
+          seed,
+          currency: config.SHOP_CURRENCY,
+          onProgress: (done) => void process.stderr.write(`seed: ${done} of ${products} products\n`),
+        });
+        process.stderr.write(`seed: ${added} products added\n`);
+      } finally {
+        await db.close();
+      }
     },
   },
 );

@@ -39,6 +39,8 @@ export interface DatabaseOptions {
   maxConnections?: number;
   /** A statement of a transaction that takes longer is cancelled by the server, default 5,000 ms. */
   statementTimeoutMs?: number;
+  /** A statement that takes longer is warned of in the log, default 100 ms; more for bulk work. */
+  slowStatementMs?: number;
 }
 
 const observe = durationHistogram({
@@ -67,8 +69,6 @@ const countRetry = counter({
   labels: ['database'],
 });
 
-const SLOW_STATEMENT_MS = 100;
-
 /** bigint columns arrive as bigint, dates without time as `YYYY-MM-DD`: nothing is rounded or moved by a time zone. */
 const types = {
   getTypeParser(oid: number, format?: string) {
@@ -85,6 +85,7 @@ const types = {
 export function openDatabase(options: DatabaseOptions): Database {
   const { name, logger } = options;
   const statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
+  const slowStatementMs = options.slowStatementMs ?? 100;
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.maxConnections ?? 8,
@@ -145,7 +146,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     } finally {
       const tookMs = performance.now() - start;
       observe({ database: name, statement: statement.name }, tookMs / 1_000);
-      if (tookMs > SLOW_STATEMENT_MS)
+      if (tookMs > slowStatementMs)
         logger.warn('slow statement', { statement: statement.name, durationMs: Math.round(tookMs) });
     }
   };
