@@ -1,4 +1,4 @@
-import { sql } from '@headroom/postgres';
+import { sql, type Database } from '@headroom/postgres';
 import { silentLogger } from '@headroom/telemetry';
 import { createTestDatabase, eventually, type TestDatabase } from '@headroom/testing';
 import { randomUUID } from 'node:crypto';
@@ -32,6 +32,7 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
     let reader: TestDatabase;
     const running: Subscription[] = [];
     const clients: EventLog[] = [];
+    const gates: Array<() => void> = [];
 
     beforeAll(async () => {
       under = await start();
@@ -40,7 +41,22 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
       await reader.db.execute(sql('test.effects')`
         create table effects (id bigint generated always as identity primary key, key text not null, number int not null)`);
     });
+    /** A promise that the test resolves, and the end of the test at the latest: a failure must not hang. */
+    const newGate = () => {
+      let open!: () => void;
+      const opened = new Promise<void>((resolve) => (open = resolve));
+      gates.push(open);
+      return { opened, open };
+    };
+    const openFreezable = async () => {
+      const client = await under.openFreezable();
+      gates.push(client.thaw);
+      clients.push(client.log);
+      return client;
+    };
+
     afterEach(async () => {
+      for (const open of gates.splice(0)) open();
       await Promise.all(running.splice(0).map((each) => each.close()));
       await Promise.all(clients.splice(0).map((each) => each.close()));
     });
@@ -269,8 +285,7 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
       const topic = await newTopic(1);
       const group = randomUUID();
       await appendNumbers(log, topic, 0, 10);
-      const zombie = await under.openFreezable();
-      clients.push(zombie.log);
+      const zombie = await openFreezable();
       let batch: Batch | undefined;
       await subscribe(zombie.log, {
         group,
@@ -283,15 +298,14 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
       });
       await eventually(() => expect(batch).toBeDefined());
       let taken = false;
-      let letGo!: () => void;
-      const held = new Promise<void>((resolve) => (letGo = resolve));
+      const gate = newGate();
       const history = newHistory();
       await subscribe(await openClient(), {
         group,
         topics: [topic],
         handle: async (got) => {
           taken = true;
-          await held;
+          await gate.opened;
           await history.handle(got);
         },
       });
@@ -299,7 +313,7 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
       zombie.thaw();
       await eventually(() => expect(batch!.signal.aborted).toBe(true));
       expect((await committedAndEnd(group, topic)).committed).toBe(0n);
-      letGo();
+      gate.open();
       await untilHandled(group, topic);
       expect(history.count()).toBe(10);
     });
@@ -309,8 +323,7 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
       const group = randomUUID();
       await appendNumbers(log, topic, 0, 10, 10);
       let hung: Batch | undefined;
-      let letGo!: () => void;
-      const held = new Promise<void>((resolve) => (letGo = resolve));
+      const gate = newGate();
       const late = newHistory();
       const slow = await subscribe(await openClient(), {
         group,
@@ -319,7 +332,7 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
         handle: async (batch) => {
           if (!hung) {
             hung = batch;
-            await held;
+            await gate.opened;
           } else await late.handle(batch);
         },
       });
@@ -330,7 +343,7 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
       expect(history.count() + late.count()).toBeGreaterThanOrEqual(10);
       expect(hung!.signal.aborted).toBe(true);
       await eventually(() => expect(slow.fatal()).toContain('has not returned'));
-      letGo();
+      gate.open();
       await other.close();
       await appendNumbers(log, topic, 10, 20, 10);
       await untilHandled(group, topic);
@@ -440,12 +453,13 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
         client: EventLog,
         group: string,
         topic: string,
-        check: (received: CloudEvent) => void = () => undefined,
+        check: (received: CloudEvent) => void | Promise<void> = () => undefined,
         maxRecords = 500,
+        db: Database = reader.db,
       ) => {
         const consumer = await consumeEvents({
           log: client,
-          db: reader.db,
+          db,
           group,
           topics: [topic],
           logger: silentLogger,
@@ -457,7 +471,7 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
                 'test.effect',
               )`insert into effects (key, number) values (${`${group}/${received.key}`}, ${number})`,
             );
-            check(received.event);
+            await check(received.event);
           },
         });
         running.push(consumer);
@@ -491,6 +505,32 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
         }
         await untilHandled(group, topic);
         expect(await effectsOf(group)).toEqual(Object.fromEntries(keys.map((key) => [key, numbers(1, 251)])));
+      });
+
+      it('applies every event once when a frozen member finishes under its successor', async () => {
+        const topic = await newTopic(1);
+        const group = randomUUID();
+        await appendEvents(topic, ['a', 'b'], 1, 4);
+        const zombie = await openFreezable();
+        const gate = newGate();
+        let frozen = false;
+        await consume(zombie.log, group, topic, async () => {
+          if (frozen) return;
+          frozen = true;
+          zombie.freeze(); // in the middle of its transaction
+          await gate.opened;
+        });
+        await eventually(() => expect(frozen).toBe(true));
+        let tried = false;
+        await consume(await openClient(), group, topic, undefined, 500, {
+          ...reader.db,
+          transaction: (work, options) => ((tried = true), reader.db.transaction(work, options)),
+        });
+        await eventually(() => expect(tried).toBe(true), under.memberTtlMs * 3 + 10_000);
+        gate.open();
+        zombie.thaw();
+        await untilHandled(group, topic);
+        expect(await effectsOf(group)).toEqual({ a: numbers(1, 4), b: numbers(1, 4) });
       });
 
       it('brings a batch again after a transient fault, with no effect of the failed try', async () => {

@@ -7,6 +7,8 @@ import { describeEventLog } from './event-log.contract';
 import { messagingMigrations } from './migrations';
 import { postgresLog } from './postgres-log';
 
+jest.setTimeout(60_000);
+
 const memberTtlMs = 3_000;
 
 describeEventLog('PostgreSQL', async () => {

@@ -232,11 +232,13 @@ function startSubscription(
       forgetLag(partition);
     },
     lost(lease) {
-      const partition = owned.get(`${lease.kind}/${lease.number}`);
-      if (partition?.lease !== lease) return;
-      owned.delete(partition.name);
-      partition.abort.abort();
-      forgetLag(partition);
+      // One that is being drained is no longer owned, but may still have a handler under way.
+      for (const partition of new Set([...owned.values(), ...serving])) {
+        if (partition.lease !== lease) continue;
+        if (owned.get(partition.name) === partition) owned.delete(partition.name);
+        partition.abort.abort();
+        forgetLag(partition);
+      }
     },
   });
   const forgetLag = (partition: Owned) => {

@@ -21,12 +21,27 @@ import {
   type TopicSpec,
 } from './index';
 
+jest.setTimeout(60_000);
+
 const LEASE_MS = 1_500;
 
 let service: TestDatabase;
 let events: TestDatabase;
 let log: EventLog;
 const opened: Array<{ close(): Promise<unknown> }> = [];
+/** Opened at the end of a test at the latest, so that a failure does not hang. */
+const gates: Array<() => void> = [];
+const newGate = () => {
+  let open!: () => void;
+  const passed = new Promise<void>((resolve) => (open = resolve));
+  gates.push(open);
+  return { passed, open };
+};
+const interruptedService = () => {
+  const service = interrupted(own(connect()));
+  gates.push(service.thaw);
+  return service;
+};
 
 beforeAll(async () => {
   service = await createTestDatabase(messagingMigrations('outbox'), messagingMigrations('inbox'));
@@ -37,6 +52,7 @@ beforeAll(async () => {
   log = await openEventLog({ url: events.url, logger: silentLogger, name: 'test' });
 });
 afterEach(async () => {
+  for (const open of gates.splice(0)) open();
   for (const each of opened.splice(0).reverse()) await each.close();
   await service.db.execute(
     sql('test.clear')`truncate outbox, outbox_members, outbox_leases, outbox_groups, counters`,
@@ -179,7 +195,7 @@ it('shares the shards between relays, still in order and without repetition', as
 
 it('loses nothing and keeps the order when a relay dies between publishing and noting it', async () => {
   const topic = newTopic();
-  const dying = interrupted(own(connect()));
+  const dying = interruptedService();
   let batches = 0;
   const killer: EventLog = {
     ...log,
@@ -202,10 +218,9 @@ it('loses nothing and keeps the order when a relay dies between publishing and n
 
 it('publishes nothing that it read before it froze and lost its shards', async () => {
   const topic = newTopic();
-  const frozen = interrupted(own(connect()));
+  const frozen = interruptedService();
   let read = false;
-  let letGo!: () => void;
-  const held = new Promise<void>((resolve) => (letGo = resolve));
+  const held = newGate();
   const freezing: Database = {
     ...frozen.db,
     rows: async (statement) => {
@@ -213,7 +228,7 @@ it('publishes nothing that it read before it froze and lost its shards', async (
       if (statement.name === 'outbox.read' && rows.length > 0 && !read) {
         read = true;
         frozen.freeze();
-        await held;
+        await held.passed;
       }
       return rows;
     },
@@ -229,7 +244,7 @@ it('publishes nothing that it read before it froze and lost its shards', async (
   await raise(service.db, topic, 'a');
   await outboxIsEmpty();
   frozen.thaw();
-  letGo();
+  held.open();
   await raise(service.db, topic, 'b');
   await outboxIsEmpty();
   const { versions, repeated } = await readPublished(topic);
@@ -243,30 +258,28 @@ it('publishes nothing that it read before it froze and lost its shards', async (
 
 it('leaves the rows of shards to their new owner when it froze while publishing', async () => {
   const topic = newTopic();
-  const frozen = interrupted(own(connect()));
-  let thawed!: () => void;
-  const held = new Promise<void>((resolve) => (thawed = resolve));
+  const frozen = interruptedService();
+  const held = newGate();
   let sent = 0;
   const slow: EventLog = {
     ...log,
     append: async () => {
       sent += 1;
       frozen.freeze();
-      await held; // and then believes that its batch was published
+      await held.passed; // and then believes that its batch was published
     },
   };
   relayOf(topic, { db: frozen.db, log: slow });
   await raise(service.db, topic, 'a');
   await eventually(() => expect(sent).toBe(1));
-  let letPublish!: () => void;
-  const blocked = new Promise<void>((resolve) => (letPublish = resolve));
+  const blocked = newGate();
   let taken = false;
   relayOf(topic, {
     db: own(connect()),
-    log: { ...log, append: async (records) => ((taken = true), await blocked, log.append(records)) },
+    log: { ...log, append: async (records) => ((taken = true), await blocked.passed, log.append(records)) },
   });
   await eventually(() => expect(taken).toBe(true));
-  thawed();
+  held.open();
   frozen.thaw();
   // The zombie's delete has been refused by the time it holds shards again (those that the other one gives up to it).
   await eventually(async () => {
@@ -275,7 +288,7 @@ it('leaves the rows of shards to their new owner when it froze while publishing'
     expect(owners).toHaveLength(2);
   });
   expect(await service.db.rows(sql('test.left')`select key from outbox`)).toEqual([{ key: 'a' }]);
-  letPublish();
+  blocked.open();
   await outboxIsEmpty();
 });
 
