@@ -1,9 +1,9 @@
 import { messagingMigrations } from '@headroom/messaging';
 import { migrate, migrationsDirectory, openDatabase, sql, type Database } from '@headroom/postgres';
-import { startPostgres } from '@headroom/embedded-postgres';
+import { startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
 import { systemClock, uuidv7 } from '@headroom/resilience';
 import { silentLogger } from '@headroom/telemetry';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -32,7 +32,7 @@ async function measureHotRow(): Promise<void> {
       json: { type: 'boolean', default: false },
     },
   });
-  const directory = mkdtempSync('/var/tmp/headroom-hot-row-');
+  const directory = temporaryDirectory('hot-row');
   const server = await startPostgres({
     dataDirectory: join(directory, 'postgres'),
     port: await freePort(),

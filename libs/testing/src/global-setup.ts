@@ -1,5 +1,4 @@
-import { startPostgres } from '@headroom/embedded-postgres';
-import { mkdtempSync } from 'node:fs';
+import { startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { PostgresServer } from '@headroom/embedded-postgres';
@@ -11,7 +10,7 @@ declare global {
 /** Jest's global set-up: one real server for all files of a run, unless TEST_POSTGRES_URL names one already. */
 export default async function globalSetup(): Promise<void> {
   if (process.env['TEST_POSTGRES_URL']) return;
-  const directory = mkdtempSync('/var/tmp/headroom-test-');
+  const directory = temporaryDirectory('test');
   const server = await startPostgres({
     dataDirectory: join(directory, 'postgres'),
     port: await freePort(),

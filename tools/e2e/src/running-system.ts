@@ -1,5 +1,6 @@
+import { temporaryDirectory } from '@headroom/embedded-postgres';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 
@@ -41,7 +42,7 @@ export async function startSystem(
   } = {},
 ): Promise<RunningSystem> {
   const root = options.root ?? REPOSITORY;
-  const dataDirectory = options.dataDirectory ?? join(mkdtempSync('/var/tmp/headroom-e2e-'), 'data');
+  const dataDirectory = options.dataDirectory ?? join(temporaryDirectory('e2e'), 'data');
   const admin = { email: 'admin@shop.example', password: 'correct-horse-battery' };
   const ports = options.ports ?? {
     gateway: await freePort(),

@@ -1,6 +1,7 @@
+import { temporaryDirectory } from '@headroom/embedded-postgres';
 import { eventually } from '@headroom/testing';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
 import {
@@ -29,7 +30,7 @@ test.each([
     const blocker = createServer();
     await new Promise<void>((resolve) => blocker.listen(0, '127.0.0.1', resolve));
     const { port } = blocker.address() as AddressInfo;
-    const directory = mkdtempSync('/var/tmp/headroom-e2e-');
+    const directory = temporaryDirectory('e2e');
     try {
       const ports = {
         gateway: await freePort(),
@@ -137,7 +138,7 @@ describe('one data directory, started again after every kind of end', () => {
 });
 
 test('it runs from a path with a space in it', async () => {
-  const directory = mkdtempSync('/var/tmp/headroom-e2e-');
+  const directory = temporaryDirectory('e2e');
   const root = join(directory, 'a shop');
   const left = new Set(['node_modules', '.git', '.nx', '.data', 'dist']);
   let system: RunningSystem | undefined;
