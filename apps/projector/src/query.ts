@@ -1,5 +1,5 @@
 import { fault, queryV1, type Position } from '@headroom/contracts';
-import type { Database } from '@headroom/postgres';
+import type { Database, Queryable } from '@headroom/postgres';
 import { isUuidv7, systemClock, type Clock } from '@headroom/resilience';
 import { implement, type GrpcService, type ServerCall } from '@headroom/rpc';
 import { categoryTree } from './categories';
@@ -73,6 +73,8 @@ export function queryService(options: QueryOptions): GrpcService {
       const text = request.q.replaceAll('\0', ' ').trim();
       if (text.length > MAX_SEARCH_LENGTH)
         throw invalid('q', `is longer than ${MAX_SEARCH_LENGTH} characters`);
+      if (request.currency !== '' && !/^[A-Z]{3}$/.test(request.currency))
+        throw invalid('currency', 'must be three capital letters');
       const sort = sortOf(request.sort, text);
       const offset = offsetOf(request, limit);
       const after = request.after === '' ? undefined : decodePlace(request.after, sort);
@@ -82,32 +84,32 @@ export function queryService(options: QueryOptions): GrpcService {
         request.minPriceMinor !== undefined ||
         request.maxPriceMinor !== undefined;
       const { schema } = await liveSince(products, request.positions, call);
-      const fuzzy = after ? after.fuzzy : text !== '' && !(await matchesExactly(db, schema, text));
-      const filter: ProductFilter = {
-        category: request.category === '' ? undefined : request.category,
-        minPriceMinor: request.minPriceMinor,
-        maxPriceMinor: request.maxPriceMinor,
-        currency: request.currency || (priced ? shopCurrency : undefined),
-        inStock: request.inStock,
-        search: text === '' ? undefined : { text, fuzzy },
-      };
-      const read = async (source: Pick<Database, 'rows' | 'row' | 'execute'>) => {
+      const read = async (source: Queryable, fuzzy: boolean) => {
+        const filter: ProductFilter = {
+          category: request.category === '' ? undefined : request.category,
+          minPriceMinor: request.minPriceMinor,
+          maxPriceMinor: request.maxPriceMinor,
+          currency: request.currency || (priced ? shopCurrency : undefined),
+          inStock: request.inStock,
+          search: text === '' ? undefined : { text, fuzzy },
+        };
         const page = await listProducts(source, schema, { filter, sort, after: after?.place, offset, limit });
         const count = request.includeTotal ? await countProducts(source, schema, filter) : undefined;
-        return { page, count };
+        return {
+          products: page.products.map(productOf),
+          next: page.next ? encodePlace(sort, fuzzy, page.next) : '',
+          total: count?.total,
+          totalIsEstimate: count?.isEstimate ?? false,
+        };
       };
-      const { page, count } = fuzzy
-        ? await db.transaction(async (tx) => {
-            await allowSimilarWords(tx);
-            return read(tx);
-          })
-        : await read(db);
-      return {
-        products: page.products.map(productOf),
-        next: page.next ? encodePlace(sort, fuzzy, page.next) : '',
-        total: count?.total,
-        totalIsEstimate: count?.isEstimate ?? false,
-      };
+      const exact = after?.fuzzy ? undefined : await read(db, false);
+      if (exact && (text === '' || after || exact.products.length > 0)) return exact;
+      return db.transaction(async (tx) => {
+        // Similar words are for a text that nothing has, not for one that only the filters or the page number leave empty.
+        if (exact && (await matchesExactly(tx, schema, text))) return exact;
+        await allowSimilarWords(tx);
+        return read(tx, true);
+      });
     },
 
     async listCategories(request, call) {

@@ -1,5 +1,5 @@
 import { TOPICS } from '@headroom/contracts';
-import { sql, type Queryable, type SqlPart } from '@headroom/postgres';
+import { sql, type Queryable, type SqlPart, type Tx } from '@headroom/postgres';
 import { idsOf, isUnder, orderOf, type View } from './view';
 
 /** `popular` counts the units of confirmed orders placed within this time. */
@@ -12,6 +12,7 @@ const RANKED_CANDIDATES = 10_000;
 const EXACT_TOTAL = 10_000;
 /** Categories are paths of at most this many parts. */
 const CATEGORY_DEPTH = 4;
+const CATEGORY = new RegExp(`^[a-z0-9-]+(/[a-z0-9-]+){0,${CATEGORY_DEPTH - 1}}$`);
 
 /**
  * What a list may be narrowed to by equality alone: everything, or a category at each depth. Each scope has one index per sort
@@ -246,15 +247,19 @@ export interface ProductRow {
   available: bigint;
 }
 
-/** True when a listed product has all words of the text: then similar words are not looked for. */
-export async function matchesExactly(db: Queryable, schema: SqlPart, text: string): Promise<boolean> {
-  const row = await db.row<{ found: boolean }>(sql('products.matches')`
+/**
+ * True when a listed product has all words of the text: then similar words are not looked for. For a transaction of its own:
+ * it turns sequential scans off until the end, since the planner would bet on meeting a match soon, and lose where there is none.
+ */
+export async function matchesExactly(tx: Tx, schema: SqlPart, text: string): Promise<boolean> {
+  await tx.execute(sql('products.insist-on-index')`set local enable_seqscan = off`);
+  const row = await tx.row<{ found: boolean }>(sql('products.matches')`
     select exists (select from ${schema}.products where listed and ${matches({ text, fuzzy: false })}) as found`);
   return row!.found;
 }
 
 /** For fuzzy searches, whose operator reads its threshold from a setting: lasts until the end of the transaction. */
-export async function allowSimilarWords(tx: Queryable): Promise<void> {
+export async function allowSimilarWords(tx: Tx): Promise<void> {
   await tx.execute(sql('products.allow-similar-words')`set local pg_trgm.word_similarity_threshold = 0.3`);
 }
 
@@ -383,14 +388,12 @@ function rankedProducts(schema: SqlPart, { filter, after }: ProductListQuery): S
 
 function conditions(filter: ProductFilter): SqlPart[] {
   const parts = [sql.part`listed`];
-  if (filter.category !== undefined) {
-    const depth = filter.category.split('/').length;
+  if (filter.category !== undefined)
     parts.push(
-      depth <= CATEGORY_DEPTH
-        ? sql.part`${sql.identifier(`c${depth}`)} = ${filter.category}`
+      CATEGORY.test(filter.category)
+        ? sql.part`${sql.identifier(`c${filter.category.split('/').length}`)} = ${filter.category}`
         : sql.part`false`,
     );
-  }
   if (filter.inStock !== undefined) parts.push(filter.inStock ? sql.part`in_stock` : sql.part`not in_stock`);
   if (filter.currency !== undefined) parts.push(sql.part`currency = ${filter.currency}`);
   if (filter.minPriceMinor !== undefined) parts.push(sql.part`price_minor >= ${filter.minPriceMinor}`);
