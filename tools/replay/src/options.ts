@@ -1,0 +1,166 @@
+import { readRunning } from '@headroom/start';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+export interface ReplayOptions {
+  file: string;
+  speed: number;
+  concurrency: number;
+  currency: string;
+  skuPrefix: string;
+  run: string;
+  gateway: string;
+  payment: string;
+  settleSeconds: number;
+  json: boolean;
+  admin: { email: string; password: string };
+}
+
+const HELP = `npm run replay -- FILE --live [options]
+
+Places every invoice of a sales history (CSV) as a live checkout in the running system, then compares
+orders, units and charges with the file. Exit code 0: no difference, 1: differences or failure,
+64: wrong use, 65: the file cannot be read, 69: the system does not answer, 130: interrupted.
+
+  --speed N            how many times faster than the file's own pace (500)
+  --concurrency N      most checkouts at a time (32)
+  --currency CODE      the currency of the file's prices (GBP)
+  --sku-prefix TEXT    put before each StockCode, to keep the file's products apart
+  --run NAME           name of the run; an interrupted run goes on under its name (made up)
+  --gateway URL        the shop API (the system that npm start started, or http://127.0.0.1:8080)
+  --payment URL        the payment sandbox (likewise, or http://127.0.0.1:8090)
+  --admin-email, --admin-password
+                       the admin sign-in (ADMIN_EMAIL and ADMIN_PASSWORD, or what npm start wrote)
+  --data DIR           data directory of npm start (.data)
+  --settle-seconds N   stop waiting when no order was confirmed or cancelled for so long (120)
+  --json               the result as JSON on standard output, progress on standard error
+  --help               this text
+`;
+
+/** The command cannot go on with what it was given: the message says what to do, the code is the exit code. */
+export class UsageError extends Error {
+  constructor(
+    message: string,
+    readonly exitCode = 64,
+  ) {
+    super(message);
+  }
+}
+
+/** Reads the command line; returns the help text where it was asked for. Fails with a UsageError. */
+export function readOptions(
+  arguments_: readonly string[],
+  env: Record<string, string | undefined>,
+  makeRunName: () => string,
+): ReplayOptions | string {
+  const { values, positionals } = parse(arguments_);
+  if (values.help) return HELP;
+  const [file, ...others] = positionals;
+  if (file === undefined) throw new UsageError(`name the file to replay\n\n${HELP}`);
+  if (others.length > 0) throw new UsageError(`one file at a time, found also ${others.join(', ')}`);
+  if (!values.live)
+    throw new UsageError(
+      'only live checkouts can be replayed so far, not past orders with their own dates: add --live',
+    );
+  const number = (name: 'speed' | 'concurrency' | 'settle-seconds', min: number, max: number) => {
+    const value = Number(values[name]);
+    if (!(value >= min && value <= max))
+      throw new UsageError(
+        `--${name} takes a number from ${min} to ${max}, found ${JSON.stringify(values[name])}`,
+      );
+    return value;
+  };
+  const match = (name: 'currency' | 'sku-prefix' | 'run', value: string, form: RegExp, expected: string) => {
+    if (!form.test(value))
+      throw new UsageError(`--${name} takes ${expected}, found ${JSON.stringify(value)}`);
+    return value;
+  };
+  const ports = runningPorts(values.data);
+  return {
+    file,
+    speed: number('speed', 0.001, 1_000_000),
+    concurrency: Math.round(number('concurrency', 1, 1_000)),
+    settleSeconds: number('settle-seconds', 1, 86_400),
+    currency: match('currency', values.currency, /^[A-Z]{3}$/, 'an ISO 4217 code such as GBP'),
+    skuPrefix: match(
+      'sku-prefix',
+      values['sku-prefix'],
+      /^([\x21-\x7e]{1,32})?$/,
+      '1 to 32 visible characters',
+    ),
+    run: match(
+      'run',
+      values.run ?? makeRunName(),
+      /^[A-Za-z0-9._-]{1,64}$/,
+      'letters, digits, dots and dashes',
+    ),
+    gateway: address('gateway', values.gateway ?? `http://127.0.0.1:${ports.gateway}`),
+    payment: address('payment', values.payment ?? `http://127.0.0.1:${ports.payment}`),
+    json: values.json,
+    admin: adminSignIn(values, env),
+  };
+}
+
+function parse(arguments_: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...arguments_],
+      allowPositionals: true,
+      options: {
+        live: { type: 'boolean', default: false },
+        speed: { type: 'string', default: '500' },
+        concurrency: { type: 'string', default: '32' },
+        currency: { type: 'string', default: 'GBP' },
+        'sku-prefix': { type: 'string', default: '' },
+        run: { type: 'string' },
+        gateway: { type: 'string' },
+        payment: { type: 'string' },
+        'admin-email': { type: 'string' },
+        'admin-password': { type: 'string' },
+        data: { type: 'string', default: '.data' },
+        'settle-seconds': { type: 'string', default: '120' },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    });
+  } catch (error) {
+    throw new UsageError(`${error instanceof Error ? error.message : String(error)}\n\n${HELP}`);
+  }
+}
+
+function address(name: string, value: string): string {
+  const valid = URL.canParse(value) && ['http:', 'https:'].includes(new URL(value).protocol);
+  if (!valid)
+    throw new UsageError(
+      `--${name} takes a URL such as http://127.0.0.1:8080, found ${JSON.stringify(value)}`,
+    );
+  return value.replace(/\/+$/, '');
+}
+
+/** The ports of the system that was started last on this data directory, or those that it has by default. */
+function runningPorts(data: string): { gateway: number; payment: number } {
+  try {
+    return readRunning(data).ports;
+  } catch {
+    return { gateway: 8080, payment: 8090 };
+  }
+}
+
+function adminSignIn(
+  values: { 'admin-email'?: string; 'admin-password'?: string; data: string },
+  env: Record<string, string | undefined>,
+): { email: string; password: string } {
+  const email = values['admin-email'] ?? env['ADMIN_EMAIL'];
+  const password = values['admin-password'] ?? env['ADMIN_PASSWORD'];
+  if (email && password) return { email, password };
+  const file = join(values.data, 'admin.json');
+  try {
+    const kept = JSON.parse(readFileSync(file, 'utf8')) as { email: string; password: string };
+    return { email: email || kept.email, password: password || kept.password };
+  } catch {
+    throw new UsageError(
+      `there is no admin sign-in: start the system with npm start (it keeps one in ${file}), or give --admin-email and --admin-password`,
+    );
+  }
+}

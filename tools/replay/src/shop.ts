@@ -1,0 +1,228 @@
+import { Bulkhead, type Clock } from '@headroom/resilience';
+import { createHmac } from 'node:crypto';
+import { UnexpectedAnswer, type Answer, type Http } from './http';
+import { COUNTER, type PlannedProduct } from './plan';
+
+/** A product as the shop sells it. */
+export interface ShopProduct {
+  id: string;
+  sku: string;
+  price: { amountMinor: number; currency: string };
+  available: number;
+  archived: boolean;
+}
+
+/** An order as its owner reads it. */
+export interface ShopOrder {
+  id: string;
+  status: 'pending' | 'confirmed' | 'cancelled';
+  paymentStatus: string;
+  cancelReason: string | null;
+  items: Array<{ productId: string; quantity: number; unitPrice: { amountMinor: number; currency: string } }>;
+  total: { amountMinor: number; currency: string };
+  placedAt: string;
+}
+
+interface Page<T> {
+  items: T[];
+  page: { nextCursor: string | null };
+}
+
+/** Somebody who is signed in for as long as the run takes. */
+export interface Account {
+  /** A call in this account's name; a token that is about to end, or was refused, is renewed first. */
+  call<T>(
+    method: string,
+    path: string,
+    options?: { body?: unknown; idempotencyKey?: string },
+  ): Promise<Answer<T>>;
+  /** Every item of a list, page after page, for as long as `wanted` says so of the last item of a page. */
+  list<T>(path: string, wanted?: (last: T) => boolean): AsyncGenerator<T>;
+}
+
+interface Session {
+  accessToken: string;
+  refreshToken: string;
+  expiresInSeconds: number;
+}
+
+/** Signs in; fails with an UnexpectedAnswer where e-mail or password is wrong. */
+export async function signIn(
+  http: Http,
+  clock: Clock,
+  credentials: { email: string; password: string },
+): Promise<Account> {
+  const open = async () => {
+    const answer = await http.call<Session>('POST', '/v1/sessions', { body: credentials });
+    if (answer.status !== 201) throw new UnexpectedAnswer(`sign-in of ${credentials.email}`, answer);
+    return { session: answer.body, renewAtMs: renewalOf(answer.body) };
+  };
+  const renewalOf = (session: Session) => clock.now() + session.expiresInSeconds * 800;
+  const renew = async ({ session }: { session: Session }) => {
+    const answer = await http.call<Session>('POST', '/v1/sessions/refresh', {
+      body: { refreshToken: session.refreshToken },
+    });
+    // A refresh whose answer was lost cannot be repeated for long: the password always can.
+    return answer.status === 200 ? { session: answer.body, renewAtMs: renewalOf(answer.body) } : open();
+  };
+
+  let current = await open();
+  let renewing: Promise<unknown> | undefined;
+  const renewed = (stale: Session) => {
+    if (current.session !== stale) return undefined; // somebody else has renewed it meanwhile
+    renewing ??= renew(current)
+      .then((next) => (current = next))
+      .finally(() => (renewing = undefined));
+    return renewing;
+  };
+
+  const account: Account = {
+    async call<T>(method: string, path: string, options: { body?: unknown; idempotencyKey?: string } = {}) {
+      if (clock.now() >= current.renewAtMs) await renewed(current.session);
+      const { session } = current;
+      const answer = await http.call<T>(method, path, { ...options, token: session.accessToken });
+      if (answer.status !== 401) return answer;
+      await renewed(session);
+      return http.call<T>(method, path, { ...options, token: current.session.accessToken });
+    },
+    async *list<T>(path: string, wanted: (last: T) => boolean = () => true) {
+      const joint = path.includes('?') ? '&' : '?';
+      for (let cursor: string | null = ''; cursor !== null;) {
+        const from: string = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+        const answer: Answer<Page<T>> = await account.call<Page<T>>('GET', `${path}${joint}limit=100${from}`);
+        if (answer.status !== 200) throw new UnexpectedAnswer(`GET ${path}`, answer);
+        yield* answer.body.items;
+        const last = answer.body.items.at(-1);
+        cursor = last !== undefined && wanted(last) ? answer.body.page.nextCursor : null;
+      }
+    },
+  };
+  return account;
+}
+
+/**
+ * The account of a customer of the file: registered unless it exists, and signed in. Its password is made from the admin's, so
+ * that the next run knows it and nobody else does.
+ */
+export async function openCustomer(
+  http: Http,
+  clock: Clock,
+  customer: string,
+  secret: string,
+): Promise<Account> {
+  const email = `${customer === COUNTER ? 'counter' : `customer-${customer}`}@replay.example`;
+  const password = createHmac('sha256', secret).update(email).digest('base64url');
+  const registered = await http.call('POST', '/v1/users', {
+    body: { email, password, name: customer === COUNTER ? 'Counter' : `Customer ${customer}` },
+  });
+  if (registered.status !== 201 && codeOf(registered) !== 'EMAIL_TAKEN')
+    throw new UnexpectedAnswer(`registration of ${email}`, registered);
+  return signIn(http, clock, { email, password });
+}
+
+/** How the products of a file came to be in the shop. */
+export interface Stocked {
+  products: Map<string, ShopProduct>;
+  created: number;
+  /** Were there already: they keep name and price, and have their stock raised to what the file needs. */
+  existing: number;
+  /** Of those, the ones that were archived. */
+  restored: number;
+}
+
+/** Sees to it that every product is for sale with stock enough. Safe to repeat; a repetition can only add to the stock. */
+export async function stockProducts(
+  admin: Account,
+  planned: readonly PlannedProduct[],
+  options: { currency: string; skuPrefix: string; concurrency: number; onDone: () => void },
+): Promise<Stocked> {
+  const { currency, skuPrefix, onDone } = options;
+  const products = new Map<string, ShopProduct>();
+  const taken = new Map<string, PlannedProduct>();
+  await inParallel(planned, options.concurrency, async (product) => {
+    const sku = `${skuPrefix}${product.stockCode}`;
+    const answer = await admin.call<ShopProduct>('POST', '/v1/admin/products', {
+      body: {
+        sku,
+        name: product.name,
+        description: '',
+        category: 'replay',
+        price: { amountMinor: Number(product.priceMinor), currency },
+        onHand: product.units,
+      },
+    });
+    if (answer.status === 201) {
+      products.set(product.stockCode, answer.body);
+      onDone();
+    } else if (codeOf(answer) === 'SKU_TAKEN') taken.set(sku, product);
+    else throw new UnexpectedAnswer(`creating product ${sku}`, answer);
+  });
+
+  const created = products.size;
+  const found: Array<{ planned: PlannedProduct; product: ShopProduct }> = [];
+  if (taken.size > 0)
+    for await (const product of admin.list<ShopProduct>(
+      '/v1/admin/products?includeArchived=true',
+      () => found.length < taken.size,
+    )) {
+      const match = taken.get(product.sku);
+      if (match) found.push({ planned: match, product });
+    }
+  const lost = [...taken.keys()].filter((sku) => !found.some(({ product }) => product.sku === sku));
+  if (lost.length > 0)
+    throw new Error(`the shop says that SKU ${lost.slice(0, 5).join(', ')} is taken, but does not list it`);
+  const foreign = found.filter(({ product }) => product.price.currency !== currency);
+  if (foreign.length > 0)
+    throw new Error(
+      `SKU ${foreign[0]!.product.sku} is sold in ${foreign[0]!.product.price.currency} already, not in ${currency}: name that currency with --currency, or keep the file's products apart with --sku-prefix`,
+    );
+
+  let restored = 0;
+  await inParallel(found, options.concurrency, async ({ planned: wanted, product }) => {
+    if (product.archived) {
+      const answer = await admin.call('POST', `/v1/admin/products/${product.id}/restore`);
+      if (answer.status !== 200) throw new UnexpectedAnswer(`restoring product ${product.sku}`, answer);
+      restored += 1;
+    }
+    const stock = await admin.call<{ available: number }>('GET', `/v1/admin/products/${product.id}/stock`);
+    if (stock.status !== 200) throw new UnexpectedAnswer(`the stock of ${product.sku}`, stock);
+    const delta = wanted.units - stock.body.available;
+    if (delta > 0) {
+      const answer = await admin.call('PUT', `/v1/admin/products/${product.id}/stock`, { body: { delta } });
+      if (answer.status !== 200) throw new UnexpectedAnswer(`raising the stock of ${product.sku}`, answer);
+    }
+    products.set(wanted.stockCode, product);
+    onDone();
+  });
+  return { products, created, existing: found.length, restored };
+}
+
+/** The code of a problem document, or undefined. */
+export function codeOf({ body }: Answer<unknown>): string | undefined {
+  return (body as { code?: string } | undefined)?.code;
+}
+
+/** Runs `work` for every item, so many at a time; the first failure ends it, after those under way. */
+export async function inParallel<T>(
+  items: readonly T[],
+  concurrency: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const slots = new Bulkhead({ concurrency, queue: Infinity });
+  let failed = false;
+  const results = await Promise.allSettled(
+    items.map((item) =>
+      slots.run(async () => {
+        if (failed) return;
+        try {
+          await work(item);
+        } catch (error) {
+          failed = true;
+          throw error;
+        }
+      }),
+    ),
+  );
+  const failure = results.find((result) => result.status === 'rejected');
+  if (failure) throw failure.reason;
+}
