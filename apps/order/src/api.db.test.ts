@@ -1,6 +1,6 @@
 import { orderV1 } from '@headroom/contracts';
 import { sql } from '@headroom/postgres';
-import type { Fault} from '@headroom/resilience';
+import type { Fault } from '@headroom/resilience';
 import { uuidv7 } from '@headroom/resilience';
 import { createRpcClient, serveGrpc, withCallContext, type RpcClient } from '@headroom/rpc';
 import { silentLogger } from '@headroom/telemetry';

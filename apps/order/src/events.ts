@@ -1,4 +1,4 @@
-import type { orderV1} from '@headroom/contracts';
+import type { orderV1 } from '@headroom/contracts';
 import { domainEvent, type OrderData, type PublishableEvent } from '@headroom/contracts';
 import { uuidv7 } from '@headroom/resilience';
 import { currentTraceparent } from '@headroom/telemetry';
