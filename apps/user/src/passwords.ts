@@ -59,7 +59,17 @@ export async function openPasswords(options: { threads?: number; queue?: number 
     setQueued({}, admission.queued);
     return work;
   };
-  const decoy = String(await perform({ password: randomBytes(16).toString('hex') }, undefined));
+  const close = async () => {
+    closed = true;
+    await Promise.all([...all].map((worker) => worker.terminate()));
+  };
+  const decoy = await perform({ password: randomBytes(16).toString('hex') }, undefined).then(
+    String,
+    async (error: unknown) => {
+      await close();
+      throw error;
+    },
+  );
 
   return {
     hash: async (password, signal) => String(await perform({ password }, signal)),
@@ -67,10 +77,7 @@ export async function openPasswords(options: { threads?: number; queue?: number 
       const matches = (await perform({ password, verify: hash ?? decoy }, signal)) === true;
       return matches && hash !== undefined;
     },
-    async close() {
-      closed = true;
-      await Promise.all([...all].map((worker) => worker.terminate()));
-    },
+    close,
   };
 }
 
