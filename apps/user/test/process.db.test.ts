@@ -1,0 +1,155 @@
+import { buildApp } from '@headroom/build';
+import { TOPICS, userV1 } from '@headroom/contracts';
+import { messagingMigrations, openEventLog } from '@headroom/messaging';
+import { createRpcClient } from '@headroom/rpc';
+import { silentLogger } from '@headroom/telemetry';
+import { createTestDatabase, eventually, testServerUrl, type TestDatabase } from '@headroom/testing';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { PASSWORD, pemKey } from './harness';
+
+jest.setTimeout(60_000);
+
+const root = join(__dirname, '../../..');
+let shards: TestDatabase[];
+let events: TestDatabase;
+let env: Record<string, string>;
+const started: ChildProcess[] = [];
+
+beforeAll(async () => {
+  await buildApp(root, 'user');
+  shards = [await createTestDatabase(), await createTestDatabase(), await createTestDatabase()];
+  events = await createTestDatabase(messagingMigrations('event-log'));
+  env = {
+    PORT: String(await freePort()),
+    DRAIN_SECONDS: '0',
+    LOG_LEVEL: 'error',
+    USER_SHARD_URLS: shards.map(({ url }) => url).join(','),
+    EVENT_LOG_URL: events.url,
+    JWT_PRIVATE_KEYS: pemKey() + pemKey(),
+    SIGNING_SECRET: 'x'.repeat(32),
+    ISSUER: 'https://shop.example',
+    ADMIN_EMAIL: 'admin@shop.example',
+    ADMIN_PASSWORD: PASSWORD,
+  };
+});
+afterAll(async () => {
+  for (const child of started) if (child.exitCode === null) child.kill('SIGKILL');
+  for (const database of [...shards, events]) await database.drop();
+});
+
+/** The built service as its own process. */
+function run(variables: Record<string, string>, ...args: string[]) {
+  const child = spawn(process.execPath, [join(root, 'dist/apps/user/main.js'), ...args], {
+    env: { PATH: process.env['PATH'] ?? '', ...variables },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
+  started.push(child);
+  let output = '';
+  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (data) => (output += String(data)));
+  const exited = once(child, 'exit').then(([code]) => code as number);
+  return {
+    child,
+    exited,
+    output: () => output,
+    ready: () => Promise.race([once(child, 'message'), exited.then(() => Promise.reject(new Error(output)))]),
+  };
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as AddressInfo;
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+it('the built service migrates, starts, makes the admin, serves, publishes its events, and stops cleanly', async () => {
+  const migration = run(env, 'migrate');
+  expect([await migration.exited, migration.output()]).toEqual([0, '']);
+  const service = run(env);
+  await service.ready();
+
+  const client = createRpcClient(userV1.UserServiceService, { address: `127.0.0.1:${env['PORT']}` });
+  const signedIn = await client.signIn({
+    email: 'admin@shop.example',
+    password: PASSWORD,
+    clientAddress: '',
+  });
+  expect(signedIn.user).toMatchObject({ role: 'admin' });
+  expect(JSON.parse((await client.getJwks({})).jwksJson)).toMatchObject({
+    keys: [{ use: 'sig' }, { use: 'sig' }],
+  });
+  const user = await client.register({ email: 'ada@shop.example', password: PASSWORD, name: 'Ada' });
+
+  const log = await openEventLog({ url: events.url, logger: silentLogger, name: 'test' });
+  const seen: string[] = [];
+  await log.ensureTopics([TOPICS.user]);
+  const subscription = await log.subscribe({
+    group: 'test',
+    topics: [TOPICS.user.name],
+    handle: async ({ records }) => void seen.push(...records.map((record) => record.key)),
+  });
+  await eventually(() => expect(seen.sort()).toEqual([user.id, signedIn.user!.id].sort()), 20_000);
+  await subscription.close();
+  await log.close();
+  client.close();
+
+  service.child.kill('SIGTERM');
+  expect([await service.exited, service.output()]).toEqual([0, '']);
+});
+
+it('a configuration that is not valid is refused with every problem at once, and no secret', async () => {
+  const { exited, output } = run({
+    ...env,
+    USER_SHARD_URLS: 'mysql://root:hunter2@db/users',
+    JWT_PRIVATE_KEYS: 'hunter2',
+    SIGNING_SECRET: 'hunter2',
+    SIGN_IN_LIMITS: 'few',
+    ADMIN_EMAIL: 'admin',
+    ACCESS_TOKEN_TTL_SECONDS: '1',
+  });
+  expect(await exited).toBe(78);
+  for (const name of [
+    'USER_SHARD_URLS',
+    'JWT_PRIVATE_KEYS',
+    'SIGNING_SECRET',
+    'SIGN_IN_LIMITS',
+    'ADMIN_EMAIL',
+    'ACCESS_TOKEN_TTL_SECONDS',
+  ])
+    expect(output()).toContain(`${name}: found`);
+  expect(output()).not.toContain('hunter2');
+});
+
+it('a database that holds users cannot be left out of the list', async () => {
+  const { exited, output } = run({
+    ...env,
+    USER_SHARD_URLS: shards
+      .slice(0, 2)
+      .map(({ url }) => url)
+      .join(','),
+  });
+  expect(await exited).toBe(1);
+  expect(output()).toContain('USER_SHARD_URLS: found 2 databases');
+});
+
+it('it starts while other shards and the event log are away, and serves who lives on the first', async () => {
+  const away = testServerUrl('does_not_exist');
+  const { ADMIN_EMAIL: _email, ADMIN_PASSWORD: _password, ...rest } = env;
+  const service = run({
+    ...rest,
+    LOG_LEVEL: 'silent',
+    PORT: String(await freePort()),
+    USER_SHARD_URLS: [shards[0]!.url, away, away].join(','),
+    EVENT_LOG_URL: away,
+  });
+  await service.ready();
+  service.child.kill('SIGTERM');
+  expect(await service.exited).toBe(0);
+});
