@@ -115,7 +115,7 @@ export function createHolds(deps: {
         countAttempts({ outcome: taking.complete ? 'taken' : 'outrun' });
         if (taking.complete) return hold;
       } catch (error) {
-        if (!isUniqueViolation(error, 'holds_pkey')) throw error;
+        if (!isUniqueViolation(error)) throw error;
         return repeated((await findHold(db, orderId))!, nowMs);
       }
     }

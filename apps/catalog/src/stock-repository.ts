@@ -219,7 +219,7 @@ const toTaking = (rows: Array<{ productId: string; waitedMs: number; complete: b
 
 /**
  * Takes all units wanted and records the hold, or does nothing, in one statement and one round trip: the rows stay locked only
- * while the server writes and commits. Violates holds_pkey when the order has a hold on record.
+ * while the server writes and commits. A unique violation when the order has a hold on record.
  */
 export async function takeHold(
   db: Queryable,
