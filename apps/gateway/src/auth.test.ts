@@ -129,10 +129,10 @@ test('a revoked session ends, and no other, without a call per request', async (
   expect(checks).toEqual([]);
 });
 
-test('what was issued after a revocation is good: a change of role does not end the session', async () => {
+test('a revoked session stays ended whatever time its tokens claim, since clocks differ', async () => {
   await caughtUp([['a', clock.now()]]);
-  expect(await sessions.isActive(principal('a', clock.now() - 1_000))).toBe(false);
-  expect(await sessions.isActive(principal('a', clock.now() + 1_000))).toBe(true);
+  for (const skewMs of [-60_000, 0, 60_000])
+    expect(await sessions.isActive(principal('a', clock.now() + skewMs))).toBe(false);
 });
 
 test('a stream that went silent for over 4 s is asked around: once per session in 4 s', async () => {
@@ -171,17 +171,17 @@ test('a broken stream is taken up again, and only what has caught up is believed
   expect(sessions.following()).toBe(false); // it speaks, but has not told all yet
   renewed.send([], true);
   await following();
-  expect(await sessions.isActive(principal('a', revokedAt - 1_000))).toBe(false);
+  expect(await sessions.isActive(principal('a'))).toBe(false);
 });
 
 test('a revocation is forgotten once the last token it concerns has expired', async () => {
   const at = clock.now();
   await caughtUp([['old', at]]);
-  expect(await sessions.isActive(principal('old', at - 1_000))).toBe(false);
+  expect(await sessions.isActive(principal('old'))).toBe(false);
   clock.advance(11 * 60_000 + 1);
   (await reopened()).send([], true);
   await following();
-  expect(await sessions.isActive(principal('old', at - 1_000))).toBe(true);
+  expect(await sessions.isActive(principal('old'))).toBe(true);
 });
 
 test('only a Bearer token that verifies and whose session lives gets in', async () => {

@@ -108,12 +108,9 @@ export function followSessions(options: {
     if (checks.size > MOST_CHECKS) checks.delete(checks.keys().next().value!);
     return active;
   };
-  const isActive = async (principal: Principal) => {
-    const at = revokedAt.get(principal.sessionId);
-    // A change of role revokes what was issued before it; the session itself goes on.
-    if (at !== undefined && principal.issuedAtSeconds * 1_000 < at) return false;
-    return following() || ask(principal);
-  };
+  // A session that goes on after a revocation (a change of role) does so under another id, so that no clocks are compared.
+  const isActive = async (principal: Principal) =>
+    !revokedAt.has(principal.sessionId) && (following() || ask(principal));
 
   return {
     isActive,
