@@ -3,6 +3,8 @@ import { uuidv7 } from '@headroom/resilience';
 import { unindexedForeignKeys } from '@headroom/testing';
 import { openCatalogShop, type CatalogShop } from '../test/catalog-shop';
 
+jest.setTimeout(30_000); // many callers at once, on machines that may be busy
+
 let shop: CatalogShop;
 beforeAll(async () => {
   shop = await openCatalogShop();

@@ -9,6 +9,8 @@ import { createHolds, splitStock } from './holds';
 import { publishStock } from './jobs';
 import { deleteMarks, expireHolds } from './stock-repository';
 
+jest.setTimeout(30_000); // many callers at once, on machines that may be busy
+
 let shop: CatalogShop;
 beforeAll(async () => {
   shop = await openCatalogShop();
