@@ -140,16 +140,18 @@ export function holdLeases(options: LeaseOptions): LeaseHolder {
     if (draining.has(name)) return;
     const work = options
       .drain(lease)
-      .then(() => release(lease))
-      .then(() => void held.delete(name))
-      .catch((error: unknown) => {
-        // The row still names this member, so the lease goes free when this process or the wish to give it up ends.
-        logger.warn('giving a lease up failed', { err: error, group: scope, name });
+      .then(() => {
+        if (held.get(name) === lease) held.delete(name);
+        return release(lease);
       })
+      .catch((error: unknown) =>
+        logger.warn('giving a lease up failed: the next round does it', { err: error, group: scope, name }),
+      )
       .finally(() => {
         draining.delete(name);
         poller.kick();
-      });
+      })
+      .then(() => undefined);
     draining.set(name, work);
   };
 
@@ -184,13 +186,16 @@ export function holdLeases(options: LeaseOptions): LeaseHolder {
     const mine = items.filter((item) => assignedTo(item, alive) === member);
     const names = new Set(mine.map(nameOf));
     for (const [name, lease] of held) if (!names.has(name)) giveUp(name, lease);
+    // A row that names this member while it holds nothing is left from before it lost its leases, or from a failed release.
+    for (const [name, row] of rows)
+      if (row.owner === member && !held.has(name) && !draining.has(name)) {
+        await release({ ...row, owner: member });
+        row.free = true;
+      }
     const claimable = mine.filter((item) => {
-      const row = rows.get(nameOf(item));
-      return !held.has(nameOf(item)) && (row === undefined || row.free || row.owner === member);
+      const name = nameOf(item);
+      return !held.has(name) && !draining.has(name) && (rows.get(name)?.free ?? true);
     });
-    // A row that names this member while it holds nothing is left from a release that failed: free it first.
-    const left = claimable.filter((item) => rows.get(nameOf(item))?.owner === member);
-    for (const item of left) await release({ ...item, owner: member, epoch: rows.get(nameOf(item))!.epoch });
     if (claimable.length === 0) return false;
     for (const row of await claim(claimable)) {
       const lease = { ...row, owner: member };

@@ -8,9 +8,9 @@ export interface ParkedEvent {
   group: string;
   topic: string;
   key: string;
-  /** Undefined when the record was no readable event. */
-  eventId: string | undefined;
-  eventType: string | undefined;
+  /** Null when the record was no readable event. */
+  eventId: string | null;
+  eventType: string | null;
   error: string;
   /** How often it was tried. */
   attempts: number;

@@ -19,6 +19,8 @@ const setLagSeconds = gauge({
 const IDLE_MS = 80;
 /** How often lag is measured and freshness reported. */
 const MARK_MS = 1_000;
+/** A batch ends early, though not before its first record, when it has as many bytes as stored (compressed where large). */
+const MAX_BATCH_BYTES = 4_000_000;
 const MAINTENANCE_LOOK_MS = 60_000;
 
 export interface PostgresLogOptions {
@@ -306,7 +308,8 @@ function startSubscription(
   };
 
   const isReady = (partition: Owned) =>
-    !serving.has(partition) &&
+    // By name: a handler that lost the partition may still be running when this member gets it again.
+    ![...serving].some((each) => each.name === partition.name) &&
     partition.notBeforeMs <= performance.now() &&
     (partition.position === undefined || partition.position < (ends.get(partition.name) ?? 0n));
   /** Starts work on as many partitions as may run at once, the one that has waited longest first. */
@@ -361,10 +364,14 @@ function startSubscription(
     const records = await db.rows<LogRecord>(sql('log.read')`
       select topic, partition, record_offset as offset, key, value, headers,
         extract(epoch from appended_at)::float8 * 1000 as "appendedAtMs"
-      from log_records
-      where topic = ${topic} and partition = ${number} and record_offset >= ${position}
-        and appended_at >= ${new Date(partition.readUpToMs)}
-      order by record_offset limit ${maxRecords}`);
+      from (
+        select *, sum(pg_column_size(value)) over (order by record_offset) - pg_column_size(value) as bytes_before
+        from log_records
+        where topic = ${topic} and partition = ${number} and record_offset >= ${position}
+          and appended_at >= ${new Date(partition.readUpToMs)}
+        order by record_offset limit ${maxRecords}
+      ) as r
+      where bytes_before < ${MAX_BATCH_BYTES} order by record_offset`);
     const { signal } = partition.abort;
     const last = records.at(-1);
     if (last) {

@@ -22,7 +22,9 @@ const setOldest = gauge({
 });
 
 const IDLE_MS = 150;
+/** A batch ends at whichever comes first: so many events, or so many bytes as stored. */
 const BATCH = 500;
+const BATCH_BYTES = 4_000_000;
 const MEASURE_MS = 5_000;
 
 export interface RelayOptions {
@@ -92,7 +94,11 @@ export function startRelay(options: RelayOptions): Relay {
     const rows = await db.rows<OutboxRow>(sql('outbox.read')`
       select id, shard, topic, key, event::text as event, event->>'id' as id_of_event, event->>'type' as type,
         event->>'traceparent' as traceparent
-      from outbox where shard = any(${held.map((lease) => lease.number)}) order by id limit ${BATCH}`);
+      from (
+        select *, sum(pg_column_size(event)) over (order by id) - pg_column_size(event) as bytes_before
+        from outbox where shard = any(${held.map((lease) => lease.number)}) order by id limit ${BATCH}
+      ) as o
+      where bytes_before < ${BATCH_BYTES} order by id`);
     if (rows.length === 0) return 0;
     const still = new Set(shards.held().map((lease) => `${lease.number}/${lease.epoch}`));
     if (!held.every((lease) => still.has(`${lease.number}/${lease.epoch}`))) return rows.length;
@@ -129,7 +135,7 @@ export function startRelay(options: RelayOptions): Relay {
         }
         const work = publishBatch(held);
         publishing = work.catch(() => undefined);
-        return (await work) === BATCH;
+        return (await work) > 0;
       }),
   });
 
