@@ -1,7 +1,7 @@
 import type { catalogV1, orderV1, userV1 } from '@headroom/contracts';
 import { unauthenticated, currentCall, type CallContext, type Principal } from '@headroom/rpc';
 import type { HealthReport } from '@headroom/service';
-import { silentLogger } from '@headroom/telemetry';
+import { currentTraceparent, silentLogger } from '@headroom/telemetry';
 import { ManualClock } from '@headroom/testing';
 import type { FastifyInstance } from 'fastify';
 import { buildApp } from '../src/app';
@@ -214,6 +214,7 @@ export interface Received {
   method: string;
   request: unknown;
   context: CallContext | undefined;
+  traceparent: string | undefined;
 }
 
 export interface TestGateway {
@@ -227,6 +228,8 @@ export interface TestGateway {
   /** How often a token was verified. */
   verified: { count: number };
   revoke(): void;
+  /** Makes the services answer as at the start, and forgets their calls. */
+  reset(): void;
   health: { report: HealthReport };
   close(): Promise<void>;
 }
@@ -251,7 +254,12 @@ export async function startGateway(over: Partial<AppOptions> = {}): Promise<Test
       get(target, method: string) {
         const call = target[method as keyof T] as (request: unknown, options: unknown) => unknown;
         return (request: unknown, options: unknown) => {
-          received.push({ method, request, context: currentCall() && { ...currentCall()! } });
+          received.push({
+            method,
+            request,
+            context: currentCall() && { ...currentCall()! },
+            traceparent: currentTraceparent(),
+          });
           return call(request, options);
         };
       },
@@ -289,6 +297,12 @@ export async function startGateway(over: Partial<AppOptions> = {}): Promise<Test
     received,
     verified,
     revoke: () => (active = false),
+    reset() {
+      const fresh = services();
+      for (const name of Object.keys(fresh) as Array<keyof typeof fresh>)
+        Object.assign(fakes[name], fresh[name]);
+      received.length = 0;
+    },
     health,
     async close() {
       closeStreams();

@@ -2,10 +2,11 @@ import { fault, type orderV1 } from '@headroom/contracts';
 import { anOrder, aProduct, bearer, IDS, startGateway, type TestGateway } from '../../test/fakes';
 
 let gateway: TestGateway;
-beforeEach(async () => {
+beforeAll(async () => {
   gateway = await startGateway();
 });
-afterEach(() => gateway.close());
+beforeEach(() => gateway.reset());
+afterAll(() => gateway.close());
 
 interface Page {
   items: Array<{ id: string; status?: string }>;
