@@ -126,18 +126,33 @@ export interface Listed {
   customer: string;
 }
 
-/** Every order that the histories of the customers show since `sinceIso`. */
+/** The newest order of each customer, or '' where there is none: what is newer was placed later. */
+export async function newestOrders(
+  accounts: ReadonlyMap<string, Account>,
+  concurrency: number,
+): Promise<Map<string, string>> {
+  const newest = new Map<string, string>();
+  await inParallel([...accounts], concurrency, async ([customer, account]) => {
+    newest.set(customer, '');
+    for await (const { id } of account.list<ShopOrder>('/v1/orders', () => false)) {
+      newest.set(customer, id);
+      break;
+    }
+  });
+  return newest;
+}
+
+/** Every order that the histories of the customers show after those named, and since `sinceIso` if that is earlier. */
 export async function listOrders(
   accounts: ReadonlyMap<string, Account>,
-  options: { sinceIso: string; concurrency: number },
+  options: { after: ReadonlyMap<string, string>; sinceIso: string; concurrency: number },
 ): Promise<Listed[]> {
   const found: Listed[] = [];
   await inParallel([...accounts], options.concurrency, async ([customer, account]) => {
-    for await (const order of account.list<ShopOrder>(
-      '/v1/orders',
-      (last) => last.placedAt >= options.sinceIso,
-    ))
-      if (order.placedAt >= options.sinceIso) found.push({ id: order.id, customer });
+    const isWanted = ({ id, placedAt }: ShopOrder) =>
+      id > options.after.get(customer)! || placedAt >= options.sinceIso;
+    for await (const order of account.list<ShopOrder>('/v1/orders', isWanted))
+      if (isWanted(order)) found.push({ id: order.id, customer });
   });
   return found;
 }

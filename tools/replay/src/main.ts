@@ -4,6 +4,7 @@ import {
   awaitSettled,
   FALLBACK_COUNTRY,
   listOrders,
+  newestOrders,
   placeOrders,
   readPayments,
   type Placed,
@@ -70,6 +71,8 @@ async function main(): Promise<number> {
   });
   opening.done(`${accounts.size} signed in`);
 
+  const after = await newestOrders(accounts, READ_CONCURRENCY);
+
   process.once('SIGINT', () => {
     say(`\ninterrupted. Go on with the same orders within 24 hours: add --run ${options.run}`);
     process.exit(130);
@@ -109,7 +112,7 @@ async function main(): Promise<number> {
 
   const comparing = phase('comparison', successes.length);
   const sinceIso = successes.map(({ placedAt }) => placedAt).reduce((a, b) => (a < b ? a : b), '9999');
-  const listed = await listOrders(accounts, { sinceIso, concurrency: READ_CONCURRENCY });
+  const listed = await listOrders(accounts, { after, sinceIso, concurrency: READ_CONCURRENCY });
   const payments = await readPayments(provider, [...orders.keys()], {
     concurrency: READ_CONCURRENCY,
     onRead: () => comparing.step(),

@@ -1,0 +1,193 @@
+import { uuidv7 } from '@headroom/resilience';
+import { randomUUID } from 'node:crypto';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** What the double does wrong. All of it happens to a correct shop too, except the last four. */
+export interface Misbehaviour {
+  /** Every call is refused as busy once before it works. */
+  busy?: boolean;
+  /** Every checkout's first answer is lost after the order was placed. */
+  lostAnswers?: boolean;
+  /** Access tokens are refused after so many calls. */
+  callsPerToken?: number;
+  /** One checkout is answered as out of stock. */
+  outOfStock?: boolean;
+  /** One order is charged twice. */
+  chargesTwice?: boolean;
+  /** One order has a unit less than was asked for. */
+  losesUnit?: boolean;
+  /** A repeated key makes a second order. */
+  forgetsKeys?: boolean;
+}
+
+interface Order {
+  id: string;
+  user: string;
+  status: string;
+  paymentStatus: string;
+  cancelReason: null;
+  items: Array<{ productId: string; quantity: number; unitPrice: { amountMinor: number; currency: string } }>;
+  total: { amountMinor: number; currency: string };
+  placedAt: string;
+}
+
+interface Product {
+  id: string;
+  sku: string;
+  price: { amountMinor: number; currency: string };
+  available: number;
+  archived: boolean;
+}
+
+/** The routes of shop and payment provider that a replay uses, in memory, on a port of its own. */
+export async function startShopDouble(misbehaviour: Misbehaviour = {}) {
+  const passwords = new Map([['admin@shop.example', 'admin-password']]);
+  const tokens = new Map<string, { email: string; calls: number }>();
+  const products = new Map<string, Product>();
+  const orders: Order[] = [];
+  const keys = new Map<string, Order>();
+  const charges: Array<{ orderId: string; amountMinor: number; status: string }> = [];
+  const refused = new Set<string>();
+  let slips = 0;
+
+  const session = (email: string) => {
+    const accessToken = randomUUID();
+    tokens.set(accessToken, { email, calls: 0 });
+    return [201, { accessToken, refreshToken: email, expiresInSeconds: 600 }] as const;
+  };
+  const problem = (status: number, code: string) => [status, { status, code, detail: code }] as const;
+  const page = (items: unknown[]) => [200, { items, page: { nextCursor: null } }] as const;
+
+  const place = (
+    email: string,
+    key: string,
+    body: { items: Array<{ productId: string; quantity: number }> },
+  ) => {
+    const known = misbehaviour.forgetsKeys ? undefined : keys.get(`${email} ${key}`);
+    if (known) return [201, known] as const;
+    if (misbehaviour.outOfStock && slips++ === 0) return problem(409, 'OUT_OF_STOCK');
+    for (const { productId, quantity } of body.items) {
+      const product = products.get(productId)!;
+      if (product.available < quantity) return problem(409, 'OUT_OF_STOCK');
+      product.available -= quantity;
+    }
+    const items = body.items.map(({ productId, quantity }) => ({
+      productId,
+      quantity,
+      unitPrice: products.get(productId)!.price,
+    }));
+    const amountMinor = items.reduce((sum, item) => sum + item.quantity * item.unitPrice.amountMinor, 0);
+    const order: Order = {
+      id: uuidv7(),
+      user: email,
+      status: 'pending',
+      paymentStatus: 'pending',
+      cancelReason: null,
+      items,
+      total: { amountMinor, currency: items[0]!.unitPrice.currency },
+      placedAt: new Date().toISOString(),
+    };
+    orders.unshift(order);
+    keys.set(`${email} ${key}`, order);
+    const times = misbehaviour.chargesTwice && slips++ === 0 ? 2 : 1;
+    for (let n = 0; n < times; n += 1) charges.push({ orderId: order.id, amountMinor, status: 'succeeded' });
+    if (misbehaviour.losesUnit && slips++ === 0) order.items[0]!.quantity -= 1;
+    return [201, order] as const;
+  };
+
+  const answer = (method: string, url: URL, email: string | undefined, req: IncomingMessage, body: never) => {
+    const { email: named, password, sku, price, onHand, delta } = body as Record<string, never>;
+    const [, , first, second, id = '', what] = url.pathname.split('/');
+    switch (`${method} /v1/${[first, second].filter(Boolean).join('/')}`) {
+      case 'POST /v1/users':
+        if (passwords.has(named!)) return problem(409, 'EMAIL_TAKEN');
+        passwords.set(named!, password!);
+        return [201, {}] as const;
+      case 'POST /v1/sessions':
+        return passwords.get(named!) === password ? session(named!) : problem(401, 'CREDENTIALS_INVALID');
+      case 'POST /v1/sessions/refresh':
+        return [200, session((body as { refreshToken: string }).refreshToken)[1]] as const;
+      case 'POST /v1/admin/products': {
+        if (what === undefined && id !== '') products.get(id)!.archived = false;
+        if (id !== '') return [200, products.get(id)] as const;
+        if ([...products.values()].some((product) => product.sku === sku)) return problem(409, 'SKU_TAKEN');
+        const product = {
+          id: randomUUID(),
+          sku: sku!,
+          price: price!,
+          available: onHand! * (misbehaviour.forgetsKeys ? 2 : 1),
+          archived: false,
+        };
+        products.set(product.id, product);
+        return [201, product] as const;
+      }
+      case 'GET /v1/admin/products':
+        return id === '' ? page([...products.values()]) : ([200, products.get(id)] as const);
+      case 'PUT /v1/admin/products':
+        products.get(id)!.available += delta!;
+        return [200, products.get(id)] as const;
+      case 'POST /v1/orders':
+        return place(email!, String(req.headers['idempotency-key']), body);
+      case 'GET /v1/charges':
+        return page(charges.filter(({ orderId }) => orderId === url.searchParams.get('orderId')));
+      case 'GET /v1/refunds':
+        return page([]);
+      case 'GET /v1/orders':
+        return page(orders.filter(({ user }) => user === email));
+    }
+    if (first === 'orders' && method === 'GET') {
+      const order = orders.find((each) => each.id === second && each.user === email);
+      if (!order) return problem(404, 'NOT_FOUND');
+      const seen = { ...order };
+      Object.assign(order, { status: 'confirmed', paymentStatus: 'paid' }); // the next look finds it so
+      return [200, seen] as const;
+    }
+    return problem(404, 'NOT_FOUND');
+  };
+
+  const server = createServer((req, res) => {
+    let text = '';
+    req.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    req.on('end', () => {
+      const send = (status: number, body: unknown) => {
+        res.writeHead(status, { 'content-type': 'application/json' });
+        res.end(JSON.stringify(body));
+      };
+      const url = new URL(req.url!, 'http://shop');
+      if (url.pathname === '/health') return send(200, { status: 'healthy' });
+      const call = `${req.method} ${url} ${text} ${req.headers['idempotency-key'] ?? ''}`;
+      if (misbehaviour.busy && !refused.has(call)) {
+        refused.add(call);
+        return send(503, { code: 'OVERLOADED' });
+      }
+      const open = /^\/v1\/(users|sessions|charges|refunds)/.test(url.pathname);
+      const token = tokens.get(String(req.headers.authorization).replace('Bearer ', ''));
+      if (token) token.calls += 1;
+      if (!open && (!token || token.calls > (misbehaviour.callsPerToken ?? Infinity)))
+        return send(401, { code: 'UNAUTHENTICATED' });
+      const body = (text === '' ? {} : JSON.parse(text)) as never;
+      const [status, result] = answer(req.method!, url, token?.email, req, body);
+      if (
+        misbehaviour.lostAnswers &&
+        req.method === 'POST' &&
+        url.pathname === '/v1/orders' &&
+        !refused.has(call)
+      ) {
+        refused.add(call);
+        return res.destroy();
+      }
+      send(status, result);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    orders,
+    products,
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
