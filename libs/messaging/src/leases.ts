@@ -69,6 +69,8 @@ export function holdLeases(options: LeaseOptions): LeaseHolder {
       await tx.execute(sql('lease.generation')`
         insert into ${groups} as g (scope, generation) values (${scope}, 1)
         on conflict (scope) do update set generation = g.generation + 1`);
+      await tx.execute(sql('lease.forgetDead')`
+        delete from ${members} where scope = ${scope} and expires_at < clock_timestamp() - interval '1 hour'`);
       await tx.execute(sql('lease.join')`
         insert into ${members} (scope, member, kinds, joined_at, expires_at)
         values (${scope}, ${member}, ${options.kinds}, clock_timestamp(), ${expiry})
