@@ -154,7 +154,7 @@ const provoke: Partial<Record<FaultCode, () => Promise<Answer>>> = {
     const answers = await Promise.all(
       range(400).map(() => signIn(`${randomUUID()}@shop.example`, 'some-password-or-other')),
     );
-    return answers.find(({ status }) => status === 503) ?? answers[0]!;
+    return answers.find(({ body }) => body['code'] === 'OVERLOADED') ?? answers[0]!;
   },
   DEPENDENCY_UNAVAILABLE: async () => {
     const gateway = await startGateway(system, { ORDER_ADDRESS: '127.0.0.1:1' });
