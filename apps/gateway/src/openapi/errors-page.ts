@@ -74,7 +74,7 @@ export function errorsPage(endpoints: readonly Endpoint[]): string {
     'This page is written by `npx tsx apps/gateway/src/openapi/write.ts`, and a test fails when it differs from the code.',
     '',
     '| Code | Status | Meaning | What to do | Routes |',
-    '|---|---|---|---|---|',
+    '| --- | --- | --- | --- | --- |',
     ...rows,
   ].join('\n')}\n`;
 }
