@@ -101,13 +101,15 @@ export function createHttp(base: string, options: HttpOptions): Http {
           if (!isBusy(answer)) return answer as Answer<T>;
           cause = String(answer.status);
           said = describeAnswer(answer);
-          pauseMs = Math.max(pauseMs, Math.min(answer.retryAfterMs, 30_000));
+          pauseMs = Math.max(pauseMs, answer.retryAfterMs);
         } catch (error) {
           cause = 'network';
           said = reasonOf(error);
         }
         if (clock.now() - start + pauseMs > patienceMs)
-          throw new GaveUp(`${method} ${base}${path} was given up after ${attempt} tries: ${said}`);
+          throw new GaveUp(
+            `${method} ${base}${path} was given up after ${attempt} tries: ${said} (to be tried again in ${Math.ceil(pauseMs / 1_000)} s)`,
+          );
         retries.set(cause, (retries.get(cause) ?? 0) + 1);
         await clock.sleep(pauseMs);
       }
