@@ -53,8 +53,9 @@ beforeAll(async () => {
       select uuidv7(interval '1 ms' * (n - ${PRODUCTS})), 1, 'SKU-' || n,
         (array['Oak', 'Walnut', 'Steel', 'Porcelain', 'Linen'])[1 + n % 5] || ' ' ||
         (array['Board', 'Knife', 'Teapot', 'Towel', 'Lamp', 'Chair', 'Basket'])[1 + n % 7] || ' ' || md5(n::text),
-        'Made to last for ' || n || ' years.', 'c' || n % 8 || '/d' || n % 40, 100 + (n * 7919) % 10000,
-        case when n % 20 = 0 then 'USD' else 'EUR' end, now(), now(), n % 5, (n * 31) % 1000
+        'Made to last for ' || n || ' years.',
+        case when n % 200 = 0 then 'some/where' else 'c' || n % 8 || '/d' || n % 40 end, 100 + (n * 7919) % 10000,
+        case when n % 21 = 0 then 'USD' else 'EUR' end, now(), now(), (n / 200) % 3, (n * 31) % 1000
       from generate_series(1, ${PRODUCTS}) n`);
     await tx.execute(sql('test.orders')`
       insert into o.orders select uuidv7(interval '1 ms' * (n - 50000)), md5('u' || n % 100)::uuid, 1, 'confirmed', 'paid', null,
@@ -76,6 +77,7 @@ afterAll(async () => {
 interface Plan {
   'Node Type': string;
   'Relation Name'?: string;
+  'Index Name'?: string;
   'Sort Space Type'?: string;
   'Shared Hit Blocks': number;
   'Shared Read Blocks': number;
@@ -155,6 +157,25 @@ describe.each(SORTS)('by %s', (sort) => {
     expectIndexed(await plansOf(list({ ...currency, ...filter }, sort)));
   });
 });
+
+it.each([
+  ['newest', {}],
+  ['price', { currency: 'EUR' }],
+  ['-price', { currency: 'EUR' }],
+  ['popular', {}],
+] as Array<[ProductSort, Partial<ProductFilter>]>)(
+  'reads what a page holds and little more by %s, in a category that has one product in 200',
+  async (sort, filter) => {
+    for (const inStock of [undefined, true, false]) {
+      const [plan] = await plansOf(list({ ...filter, category: 'some', inStock }, sort));
+      expect(nodesOf(plan!).map((node) => node['Index Name'])).toContain(
+        `products_c1_${sort.replace('-', '')}`,
+      );
+      expect(blocksOf(plan!)).toBeGreaterThan(20);
+      expect(blocksOf(plan!)).toBeLessThan(150);
+    }
+  },
+);
 
 it.each([
   ['rare words', { text: 'porcelain teapot 4777', fuzzy: false }],
