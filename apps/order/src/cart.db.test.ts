@@ -111,3 +111,25 @@ it('says that the catalog is away instead of showing a cart without prices', asy
   await expect(service.carts.get(userId)).rejects.toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
   shop.catalog.down = false;
 });
+
+it('lets one of several writers of the same version win, and mixes no currencies between two that race', async () => {
+  for (let round = 0; round < 5; round += 1) {
+    const userId = uuidv7();
+    const [euros, dollars] = [shop.addProduct(), shop.addProduct({ currency: 'USD' })] as [string, string];
+    const mixed = await Promise.allSettled(
+      [euros, dollars].map((productId) => service.carts.put(userId, { productId, quantity: 1 }, undefined)),
+    );
+    expect(mixed.map((each) => each.status).sort()).toEqual(['fulfilled', 'rejected']);
+    const guarded = await Promise.allSettled(
+      [2, 3, 4].map((quantity) =>
+        service.carts.put(
+          userId,
+          { productId: mixed[0]!.status === 'fulfilled' ? euros : dollars, quantity },
+          1n,
+        ),
+      ),
+    );
+    expect(guarded.filter((each) => each.status === 'fulfilled')).toHaveLength(1);
+    expect((await service.carts.get(userId)).version).toBe(2n);
+  }
+});

@@ -9,6 +9,7 @@ beforeAll(async () => {
   shop = await openOrderShop();
 });
 afterAll(() => shop.close());
+afterEach(() => shop.stopAll());
 beforeEach(() => {
   shop.catalog.down = shop.catalog.loseAnswers = shop.payment.down = shop.payment.loseAnswers = false;
   shop.catalog.beforeHold = () => undefined;
@@ -259,6 +260,7 @@ it('orders what is in the cart and empties it with the 201, but keeps what was p
   const userId = uuidv7();
   const [a, b, c] = [shop.addProduct(), shop.addProduct(), shop.addProduct()] as [string, string, string];
   await carts.put(userId, { productId: a, quantity: 2 }, undefined);
+  shop.clock.advance(1);
   await carts.put(userId, { productId: b, quantity: 1 }, undefined);
   shop.catalog.beforeHold = async () => {
     await carts.put(userId, { productId: c, quantity: 1 }, undefined);

@@ -60,6 +60,9 @@ export interface OrderShop {
   order(id: string): Promise<Order>;
   /** `type@version` of everything that was published about the order. */
   events(orderId: string): Promise<StoredEvent[]>;
+  /** Stops every process. */
+  stopAll(): Promise<void>;
+  /** Stops every process and everything around them. */
   close(): Promise<void>;
 }
 
@@ -133,6 +136,8 @@ export async function openOrderShop(): Promise<OrderShop> {
     return started;
   };
 
+  const stopAll = async () => void (await Promise.all([...processes].map((each) => each.stop())));
+
   return {
     test,
     clock,
@@ -168,8 +173,9 @@ export async function openOrderShop(): Promise<OrderShop> {
       );
       return rows.map((row) => row.event);
     },
+    stopAll,
     async close() {
-      for (const each of processes) await each.stop();
+      await stopAll();
       await catalog.close();
       await payment.close();
       await test.drop();
