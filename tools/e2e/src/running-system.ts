@@ -96,7 +96,11 @@ export async function startSystem(
     const fail = (error: Error) =>
       settle(() => {
         child.kill('SIGTERM');
-        reject(error);
+        void exited.then(() => {
+          if (options.dataDirectory === undefined)
+            rmSync(dirname(dataDirectory), { recursive: true, force: true });
+          reject(error);
+        });
       });
     void exited.then((code) => fail(new Error(`the system ended with code ${code}:\n${output}`)));
   });
@@ -134,7 +138,7 @@ export function freePort(): Promise<number> {
 /** The first of `count` free ports in a row. */
 export async function freeRange(count: number): Promise<number> {
   for (;;) {
-    const base = 10_000 + Math.floor(Math.random() * 20_000);
+    const base = 20_000 + Math.floor(Math.random() * 12_000); // below the ports that outgoing connections get
     const free = await Promise.all(Array.from({ length: count }, (_, index) => isFree(base + index)));
     if (free.every(Boolean)) return base;
   }
