@@ -17,6 +17,8 @@ import { createSessions } from '../src/sessions';
 import { initialShardMap, routeShards, type Shard, type Shards } from '../src/shards';
 import { createThrottle, type SignInLimits } from '../src/throttle';
 
+jest.setTimeout(20_000); // many real password hashes, on machines that do other things too
+
 export const ISSUER = 'https://shop.example';
 export const PASSWORD = 'correct horse battery staple';
 
