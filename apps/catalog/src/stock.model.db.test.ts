@@ -226,6 +226,6 @@ it('behaves as its model under any sequence of operations, wherever processes di
   };
   const step = fc.record({ what: operation, fates: fc.array(fate, { maxLength: 6 }) });
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60, size: 'max' }), play), {
-    numRuns: 20,
+    numRuns: 40,
   });
 }, 120_000);

@@ -37,7 +37,7 @@ export interface Hold {
   expiresAtMs: number;
 }
 
-/** The largest number of buckets of a product; measured on 2 cores: more did not sell faster. */
+/** The largest number of buckets of a product: every read of its units adds up that many rows. */
 export const MOST_BUCKETS = 16;
 
 /**
