@@ -9,6 +9,8 @@ import { createHash } from 'node:crypto';
 import { bodyOf, openOrderShop, type OrderProcess, type OrderShop } from '../test/order-shop';
 import { orderService, parsePlaceOrder } from './api';
 
+jest.setTimeout(60_000);
+
 let shop: OrderShop;
 let service: OrderProcess;
 let server: { port: number; close(): Promise<void> };

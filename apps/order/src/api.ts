@@ -6,7 +6,7 @@ import type { Carts } from './cart';
 import type { Checkout } from './checkout';
 import { orderMessage } from './events';
 import type { Order, ShippingAddress } from './order';
-import { findOrder, listChangedOrders, oldestUnpublishedMs, type CartLine } from './repository';
+import { countOrders, findOrder, listChangedOrders, oldestUnpublishedMs, type CartLine } from './repository';
 import type { OrderWatch } from './watch';
 
 /** Rows of a list without a limit, and the most of one. */
@@ -70,7 +70,7 @@ export function orderService(deps: {
     async getOrder(request, call) {
       return orderMessage(await visibleOrder(request, call));
     },
-    async listRecentOrders({ sinceMs, limit, afterId }, call) {
+    async listRecentOrders({ sinceMs, limit, afterId, includeTotal }, call) {
       const { userId } = await call.principal();
       if (afterId !== '' && !isUuidv7(afterId))
         throw invalid([{ path: 'afterId', message: 'must be the id of an order' }]);
@@ -83,7 +83,7 @@ export function orderService(deps: {
         afterId: afterId === '' ? undefined : afterId,
         limit: limit > 0 ? Math.min(limit, LIST_LIMIT.most) : LIST_LIMIT.default,
       });
-      return { orders: orders.map(orderMessage) };
+      return { orders: orders.map(orderMessage), ...(includeTotal ? await countOrders(db, userId) : {}) };
     },
     async *watchOrder({ orderId, afterVersion }, call) {
       const order = await visibleOrder({ orderId, asAdmin: false }, call);

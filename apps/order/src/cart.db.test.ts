@@ -1,6 +1,8 @@
 import { uuidv7 } from '@headroom/resilience';
 import { openOrderShop, type OrderProcess, type OrderShop } from '../test/order-shop';
 
+jest.setTimeout(60_000);
+
 let shop: OrderShop;
 let service: OrderProcess;
 beforeAll(async () => {

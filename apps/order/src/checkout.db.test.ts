@@ -4,6 +4,8 @@ import { bodyOf, openOrderShop, placeRequest, type OrderShop } from '../test/ord
 import { CLAIM_LEASE_MS } from './checkout';
 import { deleteExpiredKeys, findOrder } from './repository';
 
+jest.setTimeout(60_000);
+
 let shop: OrderShop;
 beforeAll(async () => {
   shop = await openOrderShop();

@@ -10,6 +10,8 @@ import {
 } from '../test/order-shop';
 import { takeDueSagas, takeSaga } from './repository';
 
+jest.setTimeout(60_000);
+
 let shop: OrderShop;
 let service: OrderProcess;
 let productId: string;

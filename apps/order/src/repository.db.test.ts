@@ -14,6 +14,8 @@ import {
   updateOrder,
 } from './repository';
 
+jest.setTimeout(60_000);
+
 let shop: OrderShop;
 beforeAll(async () => {
   shop = await openOrderShop();

@@ -1,4 +1,4 @@
-import { sql, sqlState, type Queryable } from '@headroom/postgres';
+import { countRows, type ListTotal, sql, sqlState, type Queryable } from '@headroom/postgres';
 import type { Order, OrderItem, ShippingAddress } from './order';
 import type { Saga, Step } from './saga';
 
@@ -147,9 +147,11 @@ export async function giveUpClaim(db: Queryable, claim: Claim): Promise<void> {
 /** Deletes up to `limit` keys whose time is over, the oldest first, and says how many. Index: idempotency_keys_expiry. */
 export async function deleteExpiredKeys(db: Queryable, nowMs: number, limit: number): Promise<number> {
   return db.execute(sql('key.delete-expired')`
-    delete from idempotency_keys k
-    using (select user_id, scope, key from idempotency_keys where expires_at <= ${new Date(nowMs)}
-           order by expires_at limit ${limit} for update skip locked) old
+    with old as materialized ( -- a plain subquery may run once per row of the other side, and lock more than the limit
+      select user_id, scope, key from idempotency_keys where expires_at <= ${new Date(nowMs)}
+      order by expires_at limit ${limit} for update skip locked
+    )
+    delete from idempotency_keys k using old
     where k.user_id = old.user_id and k.scope = old.scope and k.key = old.key`);
 }
 
@@ -227,6 +229,11 @@ export async function listChangedOrders(
   return rows.map((row) => orderOf(row)!);
 }
 
+/** How many orders a user has. Index: orders_by_user. */
+export function countOrders(db: Queryable, userId: string): Promise<ListTotal> {
+  return countRows(db, 'order.list', sql.part`orders where user_id = ${userId}`);
+}
+
 /** When the oldest event that still waits to be published was written; undefined when none waits. Index: the outbox's key. */
 export async function oldestUnpublishedMs(db: Queryable): Promise<number | undefined> {
   const row = await db.row<{ created_at: Date }>(
@@ -262,12 +269,14 @@ export async function takeDueSagas(
   options: { nowMs: number; leaseMs: number; limit: number },
 ): Promise<Saga[]> {
   const rows = await db.rows<SagaRow>(sql('saga.take-due')`
+    with due as materialized ( -- a plain subquery may run once per row of the other side, and take more than the limit
+      select order_id from order_sagas
+      where due_at <= ${new Date(options.nowMs)} and lease_until <= ${new Date(options.nowMs)}
+      order by due_at limit ${options.limit} for update skip locked
+    )
     update order_sagas s
     set lease_until = ${new Date(options.nowMs + options.leaseMs)}, epoch = s.epoch + 1, attempt = s.attempt + 1
-    from (select order_id from order_sagas
-          where due_at <= ${new Date(options.nowMs)} and lease_until <= ${new Date(options.nowMs)}
-          order by due_at limit ${options.limit} for update skip locked) due
-    where s.order_id = due.order_id
+    from due where s.order_id = due.order_id
     returning s.*`);
   return rows.map(sagaOf);
 }

@@ -69,8 +69,8 @@ export interface OrderShop {
 export const PAYMENT_TIMEOUT_SECONDS = 600;
 export const HOLD_TTL_SECONDS = 900;
 
-/** Opens a shop on a database of its own. */
-export async function openOrderShop(): Promise<OrderShop> {
+/** Opens a shop on a database of its own. A call to the payment provider ends after `paymentTimeoutMs` of real time. */
+export async function openOrderShop({ paymentTimeoutMs = 1_000 } = {}): Promise<OrderShop> {
   const test = await createTestDatabase(
     migrationsDirectory(`${__dirname}/../src`),
     messagingMigrations('outbox'),
@@ -96,7 +96,7 @@ export async function openOrderShop(): Promise<OrderShop> {
       'releaseHold',
       'returnUnits',
     ]);
-    const payments = mortality.wrap(createPayments({ url: payment.url, timeoutMs: 150 }), [
+    const payments = mortality.wrap(createPayments({ url: payment.url, timeoutMs: paymentTimeoutMs }), [
       'charge',
       'find',
       'refund',
