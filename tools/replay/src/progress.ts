@@ -9,7 +9,7 @@ export interface Progress {
 const BAR = 24;
 
 /**
- * Shows a phase of `total` steps: a bar that is drawn anew on a terminal, elsewhere a line per tenth. `nowMs` is for tests.
+ * Shows a phase of `total` steps: a bar that is drawn anew on a terminal, elsewhere a line per tenth, at most one a second. `nowMs` is for tests.
  */
 export function startProgress(
   output: { isTTY?: boolean; write(text: string): unknown },
@@ -19,7 +19,7 @@ export function startProgress(
 ): Progress {
   const began = nowMs();
   let count = 0;
-  let drawnAt = -Infinity;
+  let drawnAt = output.isTTY ? -Infinity : began;
   let tenth = 0;
   const seconds = () => `${((nowMs() - began) / 1_000).toFixed(1).padStart(6)} s`;
   const draw = (note: string) => {
@@ -36,7 +36,8 @@ export function startProgress(
         if (nowMs() - drawnAt < 100 && count < total) return;
         drawnAt = nowMs();
         draw(note);
-      } else if (count < total && Math.floor((count / total) * 10) > tenth) {
+      } else if (count < total && Math.floor((count / total) * 10) > tenth && nowMs() - drawnAt >= 1_000) {
+        drawnAt = nowMs();
         tenth = Math.floor((count / total) * 10);
         output.write(`     ${name.padEnd(12)} ${seconds()}  ${count}/${total} ${note}\n`);
       }
