@@ -35,7 +35,6 @@ import {
   lockProduct,
   updateProduct,
   type StockedProduct,
-  type Total,
 } from './repository';
 import { spread, type Stock } from './stock';
 import {
@@ -199,7 +198,7 @@ export function catalogService(deps: {
       return {
         products: products.map(productMessage),
         nextAfterId: found.length > limit ? products.at(-1)!.id : '',
-        ...totalMembers(includeTotal ? await countProducts(db, includeArchived) : undefined),
+        ...(includeTotal ? await countProducts(db, includeArchived) : { totalIsEstimate: false }),
       };
     },
 
@@ -228,7 +227,7 @@ export function catalogService(deps: {
           at: at.toISOString(),
         })),
         nextAfterId: found.length > limit ? entries.at(-1)!.id : '',
-        ...totalMembers(includeTotal ? await countLedger(db, productId) : undefined),
+        ...(includeTotal ? await countLedger(db, productId) : { totalIsEstimate: false }),
       };
     },
 
@@ -282,10 +281,6 @@ function readPage(limit: number, afterId: string): number {
     ...(afterId === '' || isUuidv7(afterId) ? [] : [{ path: 'afterId', message: 'must be an id' }]),
   ]);
   return limit || DEFAULT_LIMIT;
-}
-
-function totalMembers(total: Total | undefined): { total?: bigint; totalIsEstimate: boolean } {
-  return total ? { total: total.count, totalIsEstimate: total.isEstimate } : { totalIsEstimate: false };
 }
 
 const orderIdErrors = (orderId: string): FieldError[] =>

@@ -1,4 +1,4 @@
-import { sql, type Queryable, type SqlPart, type Tx } from '@headroom/postgres';
+import { countRows, sql, type ListTotal, type Queryable, type Tx } from '@headroom/postgres';
 import { isUuidv7 } from '@headroom/resilience';
 import type { Product } from './product';
 
@@ -171,29 +171,11 @@ export async function findSlugs(db: Queryable, slugs: readonly string[]): Promis
   return new Set(rows.map(({ slug }) => slug));
 }
 
-/** How many rows there are: exact up to 10,000, else what the planner thinks. */
-export interface Total {
-  count: bigint;
-  isEstimate: boolean;
-}
-
 /** The number of products in the admin list. */
-export function countProducts(db: Queryable, includeArchived: boolean): Promise<Total> {
-  return countRows(db, sql.part`products where ${includeArchived ? sql.part`true` : sql.part`not archived`}`);
-}
-
-const EXACT_TOTAL = 10_000;
-
-/** Counts what follows `from`, at the cost of reading 10,001 rows at most. */
-export async function countRows(db: Queryable, from: SqlPart): Promise<Total> {
-  const counted = await db.row<{ count: bigint }>(
-    sql('list.count')`select count(*) from (select 1 from ${from} limit ${EXACT_TOTAL + 1}) as counted`,
+export function countProducts(db: Queryable, includeArchived: boolean): Promise<ListTotal> {
+  return countRows(
+    db,
+    'product.list',
+    sql.part`products where ${includeArchived ? sql.part`true` : sql.part`not archived`}`,
   );
-  const count = counted?.count ?? 0n;
-  if (count <= BigInt(EXACT_TOTAL)) return { count, isEstimate: false };
-  const plan = await db.row<{ 'QUERY PLAN': [{ Plan: { 'Plan Rows': number } }] }>(
-    sql('list.estimate')`explain (format json) select 1 from ${from}`,
-  );
-  const estimate = BigInt(Math.round(plan!['QUERY PLAN'][0].Plan['Plan Rows']));
-  return { count: estimate > count ? estimate : count, isEstimate: true };
 }

@@ -1,5 +1,12 @@
-import { sql, type Queryable, type SqlPart, type Statement, type Tx } from '@headroom/postgres';
-import { countRows, type Total } from './repository';
+import {
+  countRows,
+  sql,
+  type ListTotal,
+  type Queryable,
+  type SqlPart,
+  type Statement,
+  type Tx,
+} from '@headroom/postgres';
 import type { HeldLine, Hold, HoldState, LedgerReason, Stock } from './stock';
 
 /** Units wanted of a product, from one bucket; `bucket` null: from as many as it needs. */
@@ -127,8 +134,8 @@ export async function listLedger(
 }
 
 /** The number of entries of a product. */
-export function countLedger(db: Queryable, productId: string): Promise<Total> {
-  return countRows(db, sql.part`stock_ledger where product_id = ${productId}`);
+export function countLedger(db: Queryable, productId: string): Promise<ListTotal> {
+  return countRows(db, 'stock.ledger', sql.part`stock_ledger where product_id = ${productId}`);
 }
 
 // Publication

@@ -19,7 +19,7 @@ import {
   type ProductRow,
   type ProductSort,
 } from './views/products';
-import { listSalesDays, sales } from './views/sales';
+import { countSalesDays, listSalesDays, sales } from './views/sales';
 import type { View } from './views/view';
 
 export interface QueryOptions {
@@ -94,12 +94,13 @@ export function queryService(options: QueryOptions): GrpcService {
           search: text === '' ? undefined : { text, fuzzy },
         };
         const page = await listProducts(source, schema, { filter, sort, after: after?.place, offset, limit });
-        const count = request.includeTotal ? await countProducts(source, schema, filter) : undefined;
+        const total = request.includeTotal
+          ? await countProducts(source, schema, filter)
+          : { totalIsEstimate: false };
         return {
           products: page.products.map(productOf),
           next: page.next ? encodePlace(sort, fuzzy, page.next) : '',
-          total: count?.total,
-          totalIsEstimate: count?.isEstimate ?? false,
+          ...total,
         };
       };
       const exact = after?.fuzzy ? undefined : await read(db, false);
@@ -167,6 +168,7 @@ export function queryService(options: QueryOptions): GrpcService {
         })),
         next: rows.length > limit && last ? `${last.day}/${last.currency}` : '',
         asOf: new Date(watermarkMs).toISOString(),
+        ...(request.includeTotal ? await countSalesDays(db, live.schema, request) : {}),
       };
     },
 

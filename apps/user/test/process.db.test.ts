@@ -1,4 +1,4 @@
-import { buildApp } from '@headroom/build';
+import { buildApps } from '@headroom/build';
 import { TOPICS, userV1 } from '@headroom/contracts';
 import { messagingMigrations, openEventLog } from '@headroom/messaging';
 import { createRpcClient } from '@headroom/rpc';
@@ -19,7 +19,7 @@ let env: Record<string, string>;
 const started: ChildProcess[] = [];
 
 beforeAll(async () => {
-  await buildApp(root, 'user');
+  await buildApps(root, ['user']);
   shards = [await createTestDatabase(), await createTestDatabase(), await createTestDatabase()];
   events = await createTestDatabase(messagingMigrations('event-log'));
   env = {

@@ -1,3 +1,4 @@
 export * from './database';
+export * from './list-total';
 export * from './migrate';
 export * from './sql';

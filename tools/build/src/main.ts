@@ -1,4 +1,4 @@
-import { buildApp, appNames } from './index';
+import { appNames, buildApps } from './index';
 
 /** Bundles the apps named, or all. */
 const names = process.argv.slice(2).map((name) => name.replace(/^@headroom\//, ''));
@@ -8,4 +8,4 @@ if (unknown.length > 0) {
   console.error(`there is no app ${unknown.join(', ')}; there are ${known.join(', ')}`);
   process.exit(64);
 }
-void Promise.all((names.length > 0 ? names : known).map((name) => buildApp(process.cwd(), name)));
+void buildApps(process.cwd(), names.length > 0 ? names : known);

@@ -1,5 +1,5 @@
 import { removePostgres, startPostgres, type PostgresServer } from '@headroom/embedded-postgres';
-import { buildApp, appNames } from '@headroom/build';
+import { appNames, buildApps } from '@headroom/build';
 import { migrateEventLog } from '@headroom/messaging';
 import { silentLogger } from '@headroom/telemetry';
 import { rmSync } from 'node:fs';
@@ -54,7 +54,7 @@ async function start(): Promise<void> {
   await checkPorts(options.ports);
   await console_.phase('build', async (note) => {
     const apps = appNames(root);
-    await Promise.all(apps.map((app) => buildApp(root, app)));
+    await buildApps(root, apps);
     note(`${apps.length} apps`);
   });
 

@@ -1,5 +1,5 @@
 import { TOPICS } from '@headroom/contracts';
-import { sql, type Queryable, type SqlPart, type Tx } from '@headroom/postgres';
+import { countRows, sql, type ListTotal, type Queryable, type SqlPart, type Tx } from '@headroom/postgres';
 import { idsOf, isUnder, orderOf, type View } from './view';
 
 /** `popular` counts the units of confirmed orders placed within this time. */
@@ -8,8 +8,6 @@ const POPULAR_MS = 30 * 24 * 3_600_000;
 const RANKED_LIMIT = 1_000;
 /** Matches that are ranked at most: a word that half the catalogue has must not make every search read half of it. */
 const RANKED_CANDIDATES = 10_000;
-/** Totals are counted up to here, above they are the planner's estimate. */
-const EXACT_TOTAL = 10_000;
 /** Categories are paths of at most this many parts. */
 const CATEGORY_DEPTH = 4;
 const CATEGORY = new RegExp(`^[a-z0-9-]+(/[a-z0-9-]+){0,${CATEGORY_DEPTH - 1}}$`);
@@ -312,20 +310,8 @@ export interface ProductListQuery {
  * How many products a filter finds: counted up to 10,000, above that the planner's estimate. As for `listProducts`, a fuzzy
  * search needs `allowSimilarWords`.
  */
-export async function countProducts(
-  db: Queryable,
-  schema: SqlPart,
-  filter: ProductFilter,
-): Promise<{ total: bigint; isEstimate: boolean }> {
-  const found = sql.part`from ${schema}.products where ${sql.and(conditions(filter))}`;
-  const counted = await db.row<{ total: bigint }>(sql('products.count-matches')`
-    select count(*) as total from (select ${found} limit ${EXACT_TOTAL + 1}) as matches`);
-  if (counted!.total <= BigInt(EXACT_TOTAL)) return { total: counted!.total, isEstimate: false };
-  const plan = await db.row<{ 'QUERY PLAN': Array<{ Plan: { 'Plan Rows': number } }> }>(
-    sql('products.estimate-matches')`explain (format json) select ${found}`,
-  );
-  const estimate = BigInt(Math.round(plan!['QUERY PLAN'][0]!.Plan['Plan Rows']));
-  return { total: estimate > counted!.total ? estimate : counted!.total, isEstimate: true };
+export function countProducts(db: Queryable, schema: SqlPart, filter: ProductFilter): Promise<ListTotal> {
+  return countRows(db, 'products.list', sql.part`${schema}.products where ${sql.and(conditions(filter))}`);
 }
 
 /** How each order is kept: its key, its order by key and id, and what comes after a place in it. */

@@ -1,5 +1,5 @@
 import { TOPICS } from '@headroom/contracts';
-import { sql, type Queryable, type SqlPart } from '@headroom/postgres';
+import { countRows, sql, type ListTotal, type Queryable, type SqlPart } from '@headroom/postgres';
 import { idsOf, orderOf, unitsOf, type View } from './view';
 
 /**
@@ -117,4 +117,15 @@ export function listSalesDays(
     from ${schema}.days where day >= ${query.from}::date and day < ${query.to}::date ${after}
     group by day, currency having sum(orders) > 0
     order by day, currency limit ${query.limit}`);
+}
+
+/** How many rows the report of these days has. */
+export function countSalesDays(
+  db: Queryable,
+  schema: SqlPart,
+  { from, to }: { from: string; to: string },
+): Promise<ListTotal> {
+  const rows = sql.part`select from ${schema}.days where day >= ${from}::date and day < ${to}::date
+    group by day, currency having sum(orders) > 0`;
+  return countRows(db, 'sales.list', sql.part`(${rows}) as listed`);
 }
