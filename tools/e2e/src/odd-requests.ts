@@ -46,33 +46,27 @@ export function oddRequest(
         ),
       ),
     );
-    const asQuery = (names: string[], values: readonly (string | null)[]) =>
-      names
+    const queryNames = parameters('query').map((parameter) => parameter.name);
+    const asQuery = (values: readonly (string | null)[]) =>
+      queryNames
         .flatMap((each, index) =>
           values[index] === null ? [] : [`${encode(each)}=${encode(values[index]!)}`],
         )
         .join('&');
+    const rightValues = fc.tuple(
+      ...parameters('query').map((parameter) => {
+        const value = textOf(valueOf(document, parameter.schema ?? {}, known));
+        return parameter.required ? value : fc.option(value, { freq: 2 });
+      }),
+    );
     const query = mostly(
-      fc
-        .tuple(
-          ...parameters('query').map((parameter) => {
-            const value = textOf(valueOf(document, parameter.schema ?? {}, known));
-            return parameter.required ? value : fc.option(value, { freq: 2 });
-          }),
-        )
-        .map((values) =>
-          asQuery(
-            parameters('query').map((parameter) => parameter.name),
-            values,
-          ),
-        ),
+      rightValues.map(asQuery),
       fc.oneof(
-        fc.tuple(...parameters('query').map(() => fc.option(oddText, { freq: 2 }))).map((values) =>
-          asQuery(
-            parameters('query').map((parameter) => parameter.name),
-            values,
-          ),
-        ),
+        fc.tuple(...queryNames.map(() => fc.option(oddText, { freq: 2 }))).map(asQuery),
+        fc.tuple(rightValues, fc.nat(), taint).map(([values, place, text]) => {
+          const tainted = taintString(values, place, text) as (string | null)[];
+          return asQuery(tainted);
+        }),
         fc.tuple(oddText, oddText).map(([key, value]) => `${encode(key)}=${encode(value)}`),
         fc.constantFrom(...ODD_QUERIES),
       ),
@@ -273,6 +267,12 @@ function oddBody(document: OpenApiDocument, schema: Schema, known: Known): fc.Ar
   return fc.oneof(
     { weight: 9, arbitrary: right.map((value) => JSON.stringify(value)) },
     { weight: 5, arbitrary: spoilt.map((value) => JSON.stringify(value)) },
+    {
+      weight: 4,
+      arbitrary: fc
+        .tuple(right, fc.nat(), taint)
+        .map(([value, place, text]) => JSON.stringify(taintString(value, place, text))),
+    },
     { weight: 2, arbitrary: oddJson.map((value) => JSON.stringify(value)) },
     {
       weight: 1,
@@ -292,6 +292,28 @@ function oddBody(document: OpenApiDocument, schema: Schema, known: Known): fc.Ar
     },
     { weight: 1, arbitrary: fc.constant(undefined) },
   );
+}
+
+/** What passes for text with most checks and with few stores. */
+const taint = fc.constantFrom('\u0000', '\ud800', '\u202e', '😀', "'", '\\', '%', '\n', ' ');
+
+/** The value with `text` appended to one of its strings. */
+function taintString(value: unknown, place: number, text: string): unknown {
+  let strings = 0;
+  const count = (each: unknown): void => {
+    if (typeof each === 'string') strings += 1;
+    else if (typeof each === 'object' && each !== null) Object.values(each).forEach(count);
+  };
+  count(value);
+  let index = 0;
+  const rebuild = (each: unknown): unknown => {
+    if (typeof each === 'string') return index++ === place % strings ? each + text : each;
+    if (Array.isArray(each)) return each.map(rebuild);
+    if (typeof each === 'object' && each !== null)
+      return Object.fromEntries(Object.entries(each).map(([key, inner]) => [key, rebuild(inner)]));
+    return each;
+  };
+  return rebuild(value);
 }
 
 function oddHeaders(known: Known): fc.Arbitrary<Record<string, string>> {
