@@ -5,6 +5,8 @@ const { join } = require('node:path');
 module.exports = {
   projects: ['apps', 'libs', 'tools']
     .flatMap((folder) => readdirSync(join(__dirname, folder)).map((name) => join(folder, name)))
-    .filter((project) => project !== join('tools', 'e2e') && existsSync(join(__dirname, project, 'jest.config.js')))
+    .filter(
+      (project) => project !== join('tools', 'e2e') && existsSync(join(__dirname, project, 'jest.config.js')),
+    )
     .map((project) => `<rootDir>/${project}`),
 };
