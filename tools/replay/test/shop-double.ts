@@ -49,6 +49,7 @@ export async function startShopDouble(misbehaviour: Misbehaviour = {}) {
   const keys = new Map<string, Order>();
   const charges: Array<{ orderId: string; amountMinor: number; status: string }> = [];
   const refused = new Set<string>();
+  const lost = new Set<string>();
   let slips = 0;
 
   const session = (email: string) => {
@@ -172,9 +173,9 @@ export async function startShopDouble(misbehaviour: Misbehaviour = {}) {
         misbehaviour.lostAnswers &&
         req.method === 'POST' &&
         url.pathname === '/v1/orders' &&
-        !refused.has(call)
+        !lost.has(call)
       ) {
-        refused.add(call);
+        lost.add(call);
         return res.destroy();
       }
       send(status, result);
