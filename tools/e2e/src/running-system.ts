@@ -82,27 +82,26 @@ export async function startSystem(
   for (const stream of [child.stdout!, child.stderr!])
     stream.setEncoding('utf8').on('data', (text: string) => (output = (output + text).slice(-500_000)));
   const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
-  await new Promise<void>((resolve, reject) => {
-    const patience = setTimeout(
-      () => fail(new Error(`the system did not start in time:\n${output}`)),
-      options.timeoutMs ?? 120_000,
-    );
-    const look = setInterval(() => output.includes('Ctrl-C stops everything') && settle(resolve), 50);
+  const started = new Promise<void>((resolve, reject) => {
     const settle = (action: () => void) => {
       clearTimeout(patience);
       clearInterval(look);
       action();
     };
-    const fail = (error: Error) =>
-      settle(() => {
-        child.kill('SIGTERM');
-        void exited.then(() => {
-          if (options.dataDirectory === undefined)
-            rmSync(dirname(dataDirectory), { recursive: true, force: true });
-          reject(error);
-        });
-      });
-    void exited.then((code) => fail(new Error(`the system ended with code ${code}:\n${output}`)));
+    const look = setInterval(() => output.includes('Ctrl-C stops everything') && settle(resolve), 50);
+    const patience = setTimeout(
+      () => settle(() => reject(new Error(`the system did not start in time:\n${output}`))),
+      options.timeoutMs ?? 120_000,
+    );
+    void exited.then((code) =>
+      settle(() => reject(new Error(`the system ended with code ${code}:\n${output}`))),
+    );
+  });
+  await started.catch(async (error: unknown) => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+    await exited;
+    if (options.dataDirectory === undefined) rmSync(dirname(dataDirectory), { recursive: true, force: true });
+    throw error;
   });
   const stop = async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
