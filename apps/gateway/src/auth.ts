@@ -84,7 +84,11 @@ export function followSessions(options: {
     round: follow,
     idleMs: 100,
     clock,
-    onError: (error) => options.logger.warn('the stream of revocations broke', { err: error }),
+    onError: (error) => {
+      // A server ends long connections from time to time; what counts is whether the next stream comes in time.
+      const log = following() ? options.logger.debug : options.logger.warn;
+      log('the stream of revocations broke', { err: error });
+    },
   });
 
   const ask = ({ sessionId, userId }: Principal) => {
