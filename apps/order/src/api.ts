@@ -57,7 +57,7 @@ export function orderService(deps: {
       const keyed = keyedRequest(request);
       const { errors, ...parsed } = parsePlaceOrder(request);
       if (errors.length > 0) throw invalid(errors);
-      return checkout.place({ userId, ...keyed, ...parsed });
+      return checkout.place({ userId, ...keyed, ...parsed, isRetry: call.isRetry });
     },
     async cancelOrder(request, call) {
       const { userId } = request.asAdmin ? await call.admin() : await call.principal();

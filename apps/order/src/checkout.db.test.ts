@@ -1,5 +1,7 @@
+import type { StoredResponse } from '@headroom/contracts';
 import { sql } from '@headroom/postgres';
 import { uuidv7, uuidv7TimeMs } from '@headroom/resilience';
+import { eventually } from '@headroom/testing';
 import { bodyOf, openOrderShop, placeRequest, type OrderShop } from '../test/order-shop';
 import { CLAIM_LEASE_MS } from './checkout';
 import { deleteExpiredKeys, findOrder } from './repository';
@@ -146,6 +148,31 @@ it('tells when to come back while the first request is still running', async () 
   });
   leave!();
   expect(await first).toMatchObject({ status: 201 });
+});
+
+it('lets a call that the channel sends again wait for the earlier try and get its answer', async () => {
+  const { checkout } = shop.start();
+  const request = placeRequest([{ productId: shop.addProduct(), quantity: 1 }]);
+  let enter: () => void;
+  let leave: () => void;
+  const entered = new Promise<void>((resolve) => (enter = resolve));
+  const left = new Promise<void>((resolve) => (leave = resolve));
+  shop.catalog.beforeHold = () => {
+    enter();
+    return left;
+  };
+  const first = checkout.place(request);
+  await entered;
+  const answers: StoredResponse[] = [];
+  const again = checkout.place({ ...request, isRetry: true }).then((answer) => answers.push(answer));
+  leave!();
+  const { body } = await first;
+  await eventually(() => {
+    shop.clock.advance(50);
+    expect(answers).toHaveLength(1);
+  });
+  await again;
+  expect(answers[0]).toMatchObject({ status: 201, replayed: true, body });
 });
 
 it('keeps nothing when the catalog is away: the same key works as soon as it is back', async () => {

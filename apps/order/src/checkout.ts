@@ -61,6 +61,8 @@ export interface PlaceRequest extends KeyedRequest {
   lines: CartLine[] | 'cart';
   shippingAddress: ShippingAddress;
   paymentToken: string;
+  /** The same call sent again after a broken connection: it waits for the earlier try instead of being told that it runs. */
+  isRetry?: boolean;
 }
 
 /** A cancellation. With `by: 'admin'` anybody's order. */
@@ -87,6 +89,7 @@ export interface Checkout {
 export const CLAIM_LEASE_MS = 8_000;
 const KEEP_MS = 24 * 3_600_000;
 const HOLD_TIMEOUT_MS = 4_000;
+const LOOK_AGAIN_MS = 50;
 /** The problems that are an answer about the request rather than about the moment. */
 const KEPT_PROBLEMS = new Set(['OUT_OF_STOCK', 'PRODUCT_UNAVAILABLE', 'CURRENCY_MIXED']);
 const PLACE_SCOPE = 'POST /v1/orders';
@@ -189,6 +192,19 @@ export function createCheckout(deps: {
       { retry: true },
     );
 
+  /** As `takeClaim`, and waits while an earlier try has the key, at most until its lease is over. */
+  const takeClaimInTurn = async (request: PlaceRequest) => {
+    for (const untilMs = clock.now() + CLAIM_LEASE_MS; ; await clock.sleep(LOOK_AGAIN_MS)) {
+      try {
+        return await takeClaim(request);
+      } catch (error) {
+        const waits =
+          error instanceof Fault && error.code === 'IDEMPOTENCY_IN_FLIGHT' && clock.now() < untilMs;
+        if (!waits) throw error;
+      }
+    }
+  };
+
   /** Gives back what an attempt may have held; if that fails, the hold ends by itself. */
   const abandonHold = (orderId: string) =>
     holds.releaseHold({ orderId }, { timeoutMs: HOLD_TIMEOUT_MS }).then(
@@ -271,7 +287,7 @@ export function createCheckout(deps: {
   };
 
   const placeOrder = async (request: PlaceRequest): Promise<StoredResponse> => {
-    const taken = await takeClaim(request);
+    const taken = await (request.isRetry ? takeClaimInTurn(request) : takeClaim(request));
     if ('body' in taken) return taken;
     const { lines, abandonedOrderId, ...first } = taken;
     let claim: Claim = first;

@@ -20,6 +20,8 @@ import type { AnyService, Handlers } from './service-types';
 export interface ServerCall {
   /** Aborts when the caller gave up or its deadline passed. */
   signal: AbortSignal;
+  /** True when the caller's channel sends this again because a connection broke: an earlier try may still be at work. */
+  isRetry: boolean;
   /** The verified caller; throws `unauthenticated` when the call carries no valid access token. */
   principal(): Promise<Principal>;
   /** As `principal`, and throws `forbidden` unless its role is admin. */
@@ -130,6 +132,7 @@ async function serve<T>(
   };
   const serverCall: ServerCall = {
     signal: abort.signal,
+    isRetry: header('grpc-previous-rpc-attempts') !== undefined,
     principal: async () => verified(),
     async admin() {
       const found = await verified();
