@@ -43,7 +43,13 @@ export function createSupervisor(options: {
   const launch = (spec: ProcessSpec, arguments_: string[], onLine: (line: string) => void) => {
     const child = spawn(
       process.execPath,
-      ['--enable-source-maps', join(options.root, 'dist', 'apps', spec.app, 'main.js'), ...arguments_],
+      [
+        '--enable-source-maps',
+        '--max-semi-space-size=4',
+        '--max-old-space-size=256',
+        join(options.root, 'dist', 'apps', spec.app, 'main.js'),
+        ...arguments_,
+      ],
       {
         cwd: options.root,
         env: { ...process.env, ...spec.env },
