@@ -21,6 +21,7 @@ function probe(env: Record<string, string>, ...arguments_: string[]) {
   const ended = [child.stdout!, child.stderr!].map(
     (stream) => new Promise((resolve) => stream.once('end', resolve)),
   );
+  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
   const exit = new Promise<number | null>((resolve) =>
     child.once('exit', (code) => void Promise.all(ended).then(() => resolve(code))),
   );
@@ -30,6 +31,7 @@ function probe(env: Record<string, string>, ...arguments_: string[]) {
   return {
     child,
     exit,
+    exited,
     ready,
     said: () =>
       output
@@ -86,6 +88,15 @@ it('ends by itself when the process that started it is gone', async () => {
   await ready;
   child.disconnect();
   expect(await exit).toBe(0);
+});
+
+it('ends also when nobody reads its log any more', async () => {
+  const { child, ready, exited } = probe({ ANSWER: '1' });
+  await ready;
+  child.stdout!.destroy();
+  child.stderr!.destroy();
+  child.disconnect();
+  expect(await exited).toBe(0);
 });
 
 it('is alive and ready while a dependency is down: the deep check says degraded', async () => {
