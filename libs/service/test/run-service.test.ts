@@ -109,7 +109,10 @@ it('is alive and ready while a dependency is down: the deep check says degraded'
     200,
     { status: 'degraded', checks: { broker: { status: 'degraded', error: 'no broker' } } },
   ]);
-  expect(await (await fetch(`${ops}/metrics`)).text()).toContain('nodejs_eventloop_utilization_ratio');
+  const metrics = await (await fetch(`${ops}/metrics`)).text();
+  expect(metrics).toContain('nodejs_eventloop_utilization_ratio');
+  if (process.platform === 'linux')
+    expect(metrics).toMatch(/process_network_receive_bytes_total\{device="lo"[^}]*\} \d+/);
   child.kill('SIGTERM');
   await exit;
 });

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** The registry of this process: everything registered here is what its `/metrics` answers. */
@@ -61,9 +62,10 @@ export function gauge<L extends string>(
   return (labels, value) => metric.set(labels, value);
 }
 
-/** Adds CPU, memory, garbage collection, handles and event-loop delay of this process. Call once, at start. */
+/** Adds CPU, memory, garbage collection, handles, event-loop delay and network bytes of this process. Call once, at start. */
 export function collectProcessMetrics(): void {
   collectDefaultMetrics({ register: registry });
+  collectNetworkMetrics();
   let last = performance.eventLoopUtilization();
   new Gauge({
     name: 'nodejs_eventloop_utilization_ratio',
@@ -75,6 +77,36 @@ export function collectProcessMetrics(): void {
       last = now;
     },
   });
+}
+
+/** Bytes by network device since this machine or container started, from the kernel; nothing where it has no such file. */
+function collectNetworkMetrics(): void {
+  const column = { receive: 0, transmit: 8 };
+  for (const [direction, index] of Object.entries(column)) {
+    new Counter({
+      name: `process_network_${direction}_bytes_total`,
+      help: `Bytes that went ${direction === 'receive' ? 'in' : 'out'}, by network device`,
+      labelNames: ['device'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const [device, fields] of networkDevices()) this.inc({ device }, Number(fields[index]));
+      },
+    });
+  }
+}
+
+function networkDevices(): Array<[device: string, fields: string[]]> {
+  try {
+    return readFileSync('/proc/self/net/dev', 'utf8')
+      .split('\n')
+      .map((line) => line.split(':'))
+      .flatMap(([device, counts]) =>
+        counts === undefined ? [] : [[device!.trim(), counts.trim().split(/\s+/)]],
+      );
+  } catch {
+    return [];
+  }
 }
 
 /** The scrape: Prometheus text format and its content type. */
