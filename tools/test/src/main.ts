@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +13,13 @@ interface Counts {
   failed: number;
   skipped: number;
 }
+
+const NONE: Counts = { passed: 0, failed: 0, skipped: 0 };
+const add = (a: Counts, b: Counts): Counts => ({
+  passed: a.passed + b.passed,
+  failed: a.failed + b.failed,
+  skipped: a.skipped + b.skipped,
+});
 
 interface Stage {
   name: string;
@@ -34,7 +41,7 @@ const stages: Stage[] = [
     what: 'tsc, strict',
     run: () => check('nx', ['run', '@headroom/source:types', '--output-style=stream']),
   },
-  { name: 'protos', what: 'buf lint, generated code is current', run: protos },
+  { name: 'protos', what: 'buf lint, no breaking change, generated code is current', run: protos },
   {
     name: 'build',
     what: 'every app',
@@ -73,18 +80,7 @@ async function main(): Promise<void> {
   }
   rmSync(reports, { recursive: true });
 
-  const total = results.reduce(
-    (sum, { counts }) => ({
-      passed: sum.passed + counts.passed,
-      failed: sum.failed + counts.failed,
-      skipped: sum.skipped + counts.skipped,
-    }),
-    {
-      passed: 0,
-      failed: 0,
-      skipped: 0,
-    },
-  );
+  const total = results.map(({ counts }) => counts).reduce(add, NONE);
   console.log('\nstage      time      passed  failed  skipped');
   for (const { stage, counts, seconds } of results)
     console.log(
@@ -107,15 +103,20 @@ async function check(command: string, arguments_: string[]): Promise<Counts> {
 
 async function protos(): Promise<Counts> {
   const before = await generatedCode();
-  const lint = await check('buf', ['lint']);
-  const generated = await check('buf', ['generate']);
+  const checks = [
+    await check('buf', ['lint']),
+    await check('buf', ['breaking', '--against', `.git#ref=${publishedCommit()}`]),
+    await check('buf', ['generate']),
+  ];
   const current = (await generatedCode()) === before;
   if (!current) console.error('the generated code was not current: commit what `npx buf generate` wrote');
-  return {
-    passed: lint.passed + generated.passed + (current ? 1 : 0),
-    failed: lint.failed + generated.failed + (current ? 0 : 1),
-    skipped: 0,
-  };
+  return [...checks, { passed: current ? 1 : 0, failed: current ? 0 : 1, skipped: 0 }].reduce(add, NONE);
+}
+
+/** The commit that others build on, whose protos must stay readable: where this branch left main, else the last commit. */
+function publishedCommit(): string {
+  const { status, stdout } = spawnSync('git', ['merge-base', 'HEAD', 'origin/main'], { encoding: 'utf8' });
+  return status === 0 ? stdout.trim() : 'HEAD';
 }
 
 async function generatedCode(): Promise<string> {
