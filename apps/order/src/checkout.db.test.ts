@@ -109,6 +109,17 @@ it('refuses a key that comes with another body, and keeps keys of users apart', 
   expect(stranger).toMatchObject({ status: 201, replayed: false });
 });
 
+/** Lets checkouts come as far as their hold and no further until `leave` is called. */
+function stopAtHold(): { entered: Promise<void>; leave: () => void } {
+  const entered = Promise.withResolvers<void>();
+  const left = Promise.withResolvers<void>();
+  shop.catalog.beforeHold = () => {
+    entered.resolve();
+    return left.promise;
+  };
+  return { entered: entered.promise, leave: left.resolve };
+}
+
 it('lets one of many simultaneous requests with a key place the order, the others wait or replay it', async () => {
   const processes = [shop.start(), shop.start()];
   const productId = shop.addProduct({ available: 50 });
@@ -132,40 +143,26 @@ it('lets one of many simultaneous requests with a key place the order, the other
 it('tells when to come back while the first request is still running', async () => {
   const { checkout } = shop.start();
   const request = placeRequest([{ productId: shop.addProduct(), quantity: 1 }]);
-  let enter: () => void;
-  let leave: () => void;
-  const entered = new Promise<void>((resolve) => (enter = resolve));
-  const left = new Promise<void>((resolve) => (leave = resolve));
-  shop.catalog.beforeHold = () => {
-    enter();
-    return left;
-  };
+  const { entered, leave } = stopAtHold();
   const first = checkout.place(request);
   await entered;
   await expect(checkout.place(request)).rejects.toMatchObject({
     code: 'IDEMPOTENCY_IN_FLIGHT',
     retryAfterSeconds: CLAIM_LEASE_MS / 1_000,
   });
-  leave!();
+  leave();
   expect(await first).toMatchObject({ status: 201 });
 });
 
 it('lets a call that the channel sends again wait for the earlier try and get its answer', async () => {
   const { checkout } = shop.start();
   const request = placeRequest([{ productId: shop.addProduct(), quantity: 1 }]);
-  let enter: () => void;
-  let leave: () => void;
-  const entered = new Promise<void>((resolve) => (enter = resolve));
-  const left = new Promise<void>((resolve) => (leave = resolve));
-  shop.catalog.beforeHold = () => {
-    enter();
-    return left;
-  };
+  const { entered, leave } = stopAtHold();
   const first = checkout.place(request);
   await entered;
   const answers: StoredResponse[] = [];
   const again = checkout.place({ ...request, isRetry: true }).then((answer) => answers.push(answer));
-  leave!();
+  leave();
   const { body } = await first;
   await eventually(() => {
     shop.clock.advance(50);

@@ -197,3 +197,34 @@ async function publishedVersions(running: RunningSystem): Promise<Map<string, nu
   }
   return versions;
 }
+
+test('kill -9 of the processes that serve them loses no session and no cart', async () => {
+  const running = system!;
+  const shop = shopClient(running.gateway);
+  const { accessToken: adminToken } = await shop.signIn(running.admin.email, running.admin.password);
+  const product = await shop.product(adminToken);
+  const customer = await shop.customer();
+  const cart = () => shop.request('GET', '/v1/cart', { token: customer.token });
+  const filled = await shop.request('PUT', `/v1/cart/items/${product.id}`, {
+    token: customer.token,
+    body: { quantity: 3 },
+  });
+  expect(filled.status).toBe(200);
+
+  for (const app of ['order', 'user', 'gateway']) {
+    const { pid } = serviceProcess(running, app);
+    process.kill(pid, 'SIGKILL');
+    await eventually(() => expect(serviceProcess(running, app).pid).not.toBe(pid), 20_000);
+  }
+
+  await eventually(async () => expect((await cart()).body).toEqual(filled.body), 20_000);
+  const refreshed = await eventually(async () => {
+    const answer = await shop.request<{ accessToken: string }>('POST', '/v1/sessions/refresh', {
+      body: { refreshToken: customer.refreshToken },
+    });
+    expect(answer.status).toBe(200);
+    return answer.body;
+  }, 20_000);
+  const me = await shop.request('GET', '/v1/me', { token: refreshed.accessToken });
+  expect(me).toMatchObject({ status: 200, body: { id: customer.id } });
+}, 90_000);
