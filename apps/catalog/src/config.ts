@@ -1,25 +1,20 @@
-import { address, integer, list, parsed, port, text, url } from '@headroom/service';
-
-const postgresUrl = url(['postgres', 'postgresql']);
-const optionalPostgresUrl = parsed<string | undefined>(postgresUrl.expected, postgresUrl.parse, {
-  default: undefined,
-  secret: true,
-});
+import {
+  DATABASE_CONFIG,
+  EVENT_LOG_CONFIG,
+  SHOP_CONFIG,
+  address,
+  integer,
+  port,
+  text,
+} from '@headroom/service';
 
 /** The environment of the catalog service, beside what every service reads. */
 export const catalogConfig = {
   PORT: port({ default: 0 }),
-  DATABASE_URL: postgresUrl,
-  DATABASE_DIRECT_URL: optionalPostgresUrl,
-  MIGRATION_DATABASE_URL: optionalPostgresUrl,
-  EVENT_LOG_URL: postgresUrl,
-  KAFKA_BROKERS: list({ default: [] }),
+  ...DATABASE_CONFIG,
+  ...EVENT_LOG_CONFIG,
   USER_ADDRESS: address(),
   ISSUER: text(),
-  SHOP_CURRENCY: parsed<string>(
-    'an ISO 4217 code such as EUR',
-    (value) => (/^[A-Z]{3}$/.test(value) ? value : undefined),
-    { default: 'EUR' },
-  ),
+  ...SHOP_CONFIG,
   HOLD_TTL_SECONDS: integer({ default: 900, min: 1, max: 86_400 }),
 };

@@ -1,4 +1,4 @@
-import { address, parsed, port, text, type ConfigSpec } from '@headroom/service';
+import { SHOP_CONFIG, address, parsed, port, text, type ConfigSpec } from '@headroom/service';
 import { BlockList, isIP } from 'node:net';
 
 /** What the gateway reads from its environment, beside what every service reads. */
@@ -32,11 +32,7 @@ export const CONFIG = {
     },
     { default: [] },
   ),
-  SHOP_CURRENCY: parsed<string>(
-    'an ISO 4217 code such as EUR',
-    (value) => (/^[A-Z]{3}$/.test(value) ? value : undefined),
-    { default: 'EUR' },
-  ),
+  ...SHOP_CONFIG,
 } satisfies ConfigSpec;
 
 const split = (value: string) =>

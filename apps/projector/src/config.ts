@@ -1,10 +1,13 @@
-import { address, integer, list, parsed, port, text, url, type ConfigSpec } from '@headroom/service';
-
-const postgresUrl = url(['postgres', 'postgresql']);
-const optionalPostgresUrl = parsed<string | undefined>(postgresUrl.expected, postgresUrl.parse, {
-  default: undefined,
-  secret: true,
-});
+import {
+  DATABASE_CONFIG,
+  EVENT_LOG_CONFIG,
+  SHOP_CONFIG,
+  address,
+  integer,
+  port,
+  text,
+  type ConfigSpec,
+} from '@headroom/service';
 
 /**
  * The environment of the projector, beside what every service reads. The role of DATABASE_URL owns the schemas of the views:
@@ -12,17 +15,10 @@ const optionalPostgresUrl = parsed<string | undefined>(postgresUrl.expected, pos
  */
 export const projectorConfig = {
   PORT: port({ default: 0 }),
-  DATABASE_URL: postgresUrl,
-  DATABASE_DIRECT_URL: optionalPostgresUrl,
-  MIGRATION_DATABASE_URL: optionalPostgresUrl,
-  EVENT_LOG_URL: postgresUrl,
-  KAFKA_BROKERS: list({ default: [] }),
+  ...DATABASE_CONFIG,
+  ...EVENT_LOG_CONFIG,
   USER_ADDRESS: address(),
   ISSUER: text(),
-  SHOP_CURRENCY: parsed<string>(
-    'an ISO 4217 code such as EUR',
-    (value) => (/^[A-Z]{3}$/.test(value) ? value : undefined),
-    { default: 'EUR' },
-  ),
+  ...SHOP_CONFIG,
   VIEW_GRACE_SECONDS: integer({ default: 30, min: 1, max: 86_400 }),
 } satisfies ConfigSpec;

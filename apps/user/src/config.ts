@@ -1,16 +1,13 @@
-import { integer, list, parsed, port, text, url, urls } from '@headroom/service';
+import { EVENT_LOG_CONFIG, integer, parsed, port, text, urls } from '@headroom/service';
 import { parseSigningKeys } from './access-tokens';
 import { parseSignInLimits, type SignInLimits } from './throttle';
 import { isEmail } from './user';
 
-const postgresSchemes = ['postgres', 'postgresql'];
-
 /** The environment of the user service, beside what every service reads. */
 export const userConfig = {
   PORT: port({ default: 0 }),
-  USER_SHARD_URLS: urls(postgresSchemes),
-  EVENT_LOG_URL: url(postgresSchemes),
-  KAFKA_BROKERS: list({ default: [] }),
+  USER_SHARD_URLS: urls(['postgres', 'postgresql']),
+  ...EVENT_LOG_CONFIG,
   JWT_PRIVATE_KEYS: parsed(
     'one or more Ed25519 private keys in PEM (PKCS #8), one after another, the signing one first',
     parseSigningKeys,
