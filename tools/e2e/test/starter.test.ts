@@ -157,11 +157,12 @@ test('it runs from a path with a space in it', async () => {
     cpSync(REPOSITORY, root, { recursive: true, filter: (source) => !left.has(basename(source)) });
     symlinkSync(join(REPOSITORY, 'node_modules'), join(root, 'node_modules'));
     system = await startSystem({ ...OPTIONS, root, dataDirectory: join(root, '.data') });
-    const { status, body } = await shopClient(system.gateway).request<{ items: unknown[] }>(
-      'GET',
-      '/v1/products',
-    );
-    expect([status, body.items.length]).toEqual([200, 20]);
+    const shop = shopClient(system.gateway);
+    // The views learn of the seed by events, some moments after the system is healthy.
+    await eventually(async () => {
+      const { status, body } = await shop.request<{ items: unknown[] }>('GET', '/v1/products');
+      expect([status, body.items.length]).toEqual([200, 20]);
+    }, 10_000);
     expect(serviceProcesses(system)).toHaveLength(6);
   } finally {
     await system?.stop();

@@ -135,7 +135,8 @@ export async function startShopDouble(misbehaviour: Misbehaviour = {}) {
       case 'GET /v1/refunds':
         return page([]);
       case 'GET /v1/orders':
-        return page(orders.filter(({ user }) => user === email));
+        // By id, as the shop lists them: two orders of one millisecond have ids in any order.
+        return page(orders.filter(({ user }) => user === email).sort((a, b) => (a.id < b.id ? 1 : -1)));
     }
     if (first === 'orders' && method === 'GET') {
       const order = orders.find((each) => each.id === second && each.user === email);
