@@ -39,6 +39,34 @@ export interface Product {
   createdAt: string;
   updatedAt: string;
   version: bigint;
+  /** products of one group are variants of each other */
+  group?: string | undefined;
+  options?:
+    | ProductOptions
+    | undefined;
+  /** of one product that was asked for; itself included */
+  variants?: VariantList | undefined;
+}
+
+/** What sets a variant apart, e.g. size: L. */
+export interface ProductOptions {
+  values: { [key: string]: string };
+}
+
+export interface ProductOptions_ValuesEntry {
+  key: string;
+  value: string;
+}
+
+export interface Variant {
+  id: string;
+  options: ProductOptions | undefined;
+  price: Money | undefined;
+  available: bigint;
+}
+
+export interface VariantList {
+  variants: Variant[];
 }
 
 export interface ProductWritten {
@@ -75,6 +103,8 @@ export interface CreateProductRequest {
   price: Money | undefined;
   onHand: bigint;
   imageUrl: string;
+  group?: string | undefined;
+  options?: ProductOptions | undefined;
 }
 
 export interface UpdateProductRequest {
@@ -84,7 +114,12 @@ export interface UpdateProductRequest {
   category?: string | undefined;
   price?: Money | undefined;
   imageUrl?: string | undefined;
-  ifVersion?: bigint | undefined;
+  ifVersion?:
+    | bigint
+    | undefined;
+  /** empty: none */
+  group?: string | undefined;
+  options?: ProductOptions | undefined;
 }
 
 export interface ArchiveProductRequest {
@@ -202,6 +237,20 @@ export interface HoldSettled {
   state: string;
 }
 
+export interface ResolveSkusRequest {
+  skus: string[];
+}
+
+export interface ResolvedSku {
+  sku: string;
+  productId: string;
+  name: string;
+}
+
+export interface ResolveSkusResponse {
+  products: ResolvedSku[];
+}
+
 function createBaseProduct(): Product {
   return {
     id: "",
@@ -217,6 +266,9 @@ function createBaseProduct(): Product {
     createdAt: "",
     updatedAt: "",
     version: 0n,
+    group: undefined,
+    options: undefined,
+    variants: undefined,
   };
 }
 
@@ -266,6 +318,15 @@ export const Product: MessageFns<Product> = {
         throw new globalThis.Error("value provided for field message.version of type int64 too large");
       }
       writer.uint32(104).int64(message.version);
+    }
+    if (message.group !== undefined) {
+      writer.uint32(114).string(message.group);
+    }
+    if (message.options !== undefined) {
+      ProductOptions.encode(message.options, writer.uint32(122).fork()).join();
+    }
+    if (message.variants !== undefined) {
+      VariantList.encode(message.variants, writer.uint32(130).fork()).join();
     }
     return writer;
   },
@@ -387,6 +448,30 @@ export const Product: MessageFns<Product> = {
             message.version = reader.int64() as bigint;
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.group = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.options = ProductOptions.decode(reader, reader.uint32());
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.variants = VariantList.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -417,6 +502,297 @@ export const Product: MessageFns<Product> = {
     message.createdAt = object.createdAt ?? "";
     message.updatedAt = object.updatedAt ?? "";
     message.version = (object.version !== undefined && object.version !== null) ? BigInt(object.version) : 0n;
+    message.group = object.group ?? undefined;
+    message.options = (object.options !== undefined && object.options !== null)
+      ? ProductOptions.fromPartial(object.options)
+      : undefined;
+    message.variants = (object.variants !== undefined && object.variants !== null)
+      ? VariantList.fromPartial(object.variants)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseProductOptions(): ProductOptions {
+  return { values: {} };
+}
+
+export const ProductOptions: MessageFns<ProductOptions> = {
+  encode(message: ProductOptions, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    globalThis.Object.entries(message.values).forEach(([key, value]: [string, string]) => {
+      ProductOptions_ValuesEntry.encode({ key: key as any, value }, writer.uint32(10).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProductOptions {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProductOptions();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            const entry1 = ProductOptions_ValuesEntry.decode(reader, reader.uint32());
+            if (entry1.value !== undefined) {
+              message.values[entry1.key] = entry1.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ProductOptions>): ProductOptions {
+    return ProductOptions.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ProductOptions>): ProductOptions {
+    const message = createBaseProductOptions();
+    message.values = (globalThis.Object.entries(object.values ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseProductOptions_ValuesEntry(): ProductOptions_ValuesEntry {
+  return { key: "", value: "" };
+}
+
+export const ProductOptions_ValuesEntry: MessageFns<ProductOptions_ValuesEntry> = {
+  encode(message: ProductOptions_ValuesEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProductOptions_ValuesEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProductOptions_ValuesEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ProductOptions_ValuesEntry>): ProductOptions_ValuesEntry {
+    return ProductOptions_ValuesEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ProductOptions_ValuesEntry>): ProductOptions_ValuesEntry {
+    const message = createBaseProductOptions_ValuesEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseVariant(): Variant {
+  return { id: "", options: undefined, price: undefined, available: 0n };
+}
+
+export const Variant: MessageFns<Variant> = {
+  encode(message: Variant, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.options !== undefined) {
+      ProductOptions.encode(message.options, writer.uint32(18).fork()).join();
+    }
+    if (message.price !== undefined) {
+      Money.encode(message.price, writer.uint32(26).fork()).join();
+    }
+    if (message.available !== 0n) {
+      if (BigInt.asIntN(64, message.available) !== message.available) {
+        throw new globalThis.Error("value provided for field message.available of type int64 too large");
+      }
+      writer.uint32(32).int64(message.available);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Variant {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVariant();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.options = ProductOptions.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.price = Money.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.available = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Variant>): Variant {
+    return Variant.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Variant>): Variant {
+    const message = createBaseVariant();
+    message.id = object.id ?? "";
+    message.options = (object.options !== undefined && object.options !== null)
+      ? ProductOptions.fromPartial(object.options)
+      : undefined;
+    message.price = (object.price !== undefined && object.price !== null) ? Money.fromPartial(object.price) : undefined;
+    message.available = (object.available !== undefined && object.available !== null) ? BigInt(object.available) : 0n;
+    return message;
+  },
+};
+
+function createBaseVariantList(): VariantList {
+  return { variants: [] };
+}
+
+export const VariantList: MessageFns<VariantList> = {
+  encode(message: VariantList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.variants) {
+      Variant.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VariantList {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVariantList();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.variants.push(Variant.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<VariantList>): VariantList {
+    return VariantList.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VariantList>): VariantList {
+    const message = createBaseVariantList();
+    message.variants = object.variants?.map((e) => Variant.fromPartial(e)) || [];
     return message;
   },
 };
@@ -762,7 +1138,17 @@ export const GetQuotesResponse: MessageFns<GetQuotesResponse> = {
 };
 
 function createBaseCreateProductRequest(): CreateProductRequest {
-  return { sku: "", name: "", description: "", category: "", price: undefined, onHand: 0n, imageUrl: "" };
+  return {
+    sku: "",
+    name: "",
+    description: "",
+    category: "",
+    price: undefined,
+    onHand: 0n,
+    imageUrl: "",
+    group: undefined,
+    options: undefined,
+  };
 }
 
 export const CreateProductRequest: MessageFns<CreateProductRequest> = {
@@ -790,6 +1176,12 @@ export const CreateProductRequest: MessageFns<CreateProductRequest> = {
     }
     if (message.imageUrl !== "") {
       writer.uint32(58).string(message.imageUrl);
+    }
+    if (message.group !== undefined) {
+      writer.uint32(66).string(message.group);
+    }
+    if (message.options !== undefined) {
+      ProductOptions.encode(message.options, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -863,6 +1255,22 @@ export const CreateProductRequest: MessageFns<CreateProductRequest> = {
             message.imageUrl = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.group = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.options = ProductOptions.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -887,6 +1295,10 @@ export const CreateProductRequest: MessageFns<CreateProductRequest> = {
     message.price = (object.price !== undefined && object.price !== null) ? Money.fromPartial(object.price) : undefined;
     message.onHand = (object.onHand !== undefined && object.onHand !== null) ? BigInt(object.onHand) : 0n;
     message.imageUrl = object.imageUrl ?? "";
+    message.group = object.group ?? undefined;
+    message.options = (object.options !== undefined && object.options !== null)
+      ? ProductOptions.fromPartial(object.options)
+      : undefined;
     return message;
   },
 };
@@ -900,6 +1312,8 @@ function createBaseUpdateProductRequest(): UpdateProductRequest {
     price: undefined,
     imageUrl: undefined,
     ifVersion: undefined,
+    group: undefined,
+    options: undefined,
   };
 }
 
@@ -928,6 +1342,12 @@ export const UpdateProductRequest: MessageFns<UpdateProductRequest> = {
         throw new globalThis.Error("value provided for field message.ifVersion of type int64 too large");
       }
       writer.uint32(56).int64(message.ifVersion);
+    }
+    if (message.group !== undefined) {
+      writer.uint32(66).string(message.group);
+    }
+    if (message.options !== undefined) {
+      ProductOptions.encode(message.options, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1001,6 +1421,22 @@ export const UpdateProductRequest: MessageFns<UpdateProductRequest> = {
             message.ifVersion = reader.int64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.group = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.options = ProductOptions.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1026,6 +1462,10 @@ export const UpdateProductRequest: MessageFns<UpdateProductRequest> = {
     message.imageUrl = object.imageUrl ?? undefined;
     message.ifVersion = (object.ifVersion !== undefined && object.ifVersion !== null)
       ? BigInt(object.ifVersion)
+      : undefined;
+    message.group = object.group ?? undefined;
+    message.options = (object.options !== undefined && object.options !== null)
+      ? ProductOptions.fromPartial(object.options)
       : undefined;
     return message;
   },
@@ -2515,6 +2955,195 @@ export const HoldSettled: MessageFns<HoldSettled> = {
   },
 };
 
+function createBaseResolveSkusRequest(): ResolveSkusRequest {
+  return { skus: [] };
+}
+
+export const ResolveSkusRequest: MessageFns<ResolveSkusRequest> = {
+  encode(message: ResolveSkusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.skus) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResolveSkusRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResolveSkusRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.skus.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResolveSkusRequest>): ResolveSkusRequest {
+    return ResolveSkusRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResolveSkusRequest>): ResolveSkusRequest {
+    const message = createBaseResolveSkusRequest();
+    message.skus = object.skus?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseResolvedSku(): ResolvedSku {
+  return { sku: "", productId: "", name: "" };
+}
+
+export const ResolvedSku: MessageFns<ResolvedSku> = {
+  encode(message: ResolvedSku, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sku !== "") {
+      writer.uint32(10).string(message.sku);
+    }
+    if (message.productId !== "") {
+      writer.uint32(18).string(message.productId);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResolvedSku {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResolvedSku();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sku = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.productId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResolvedSku>): ResolvedSku {
+    return ResolvedSku.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResolvedSku>): ResolvedSku {
+    const message = createBaseResolvedSku();
+    message.sku = object.sku ?? "";
+    message.productId = object.productId ?? "";
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseResolveSkusResponse(): ResolveSkusResponse {
+  return { products: [] };
+}
+
+export const ResolveSkusResponse: MessageFns<ResolveSkusResponse> = {
+  encode(message: ResolveSkusResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.products) {
+      ResolvedSku.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResolveSkusResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResolveSkusResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.products.push(ResolvedSku.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResolveSkusResponse>): ResolveSkusResponse {
+    return ResolveSkusResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResolveSkusResponse>): ResolveSkusResponse {
+    const message = createBaseResolveSkusResponse();
+    message.products = object.products?.map((e) => ResolvedSku.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 /** Products, prices and stock. */
 export type CatalogServiceService = typeof CatalogServiceService;
 export const CatalogServiceService = {
@@ -2932,6 +3561,58 @@ export const CatalogServiceClient = makeGenericClientConstructor(
 ) as unknown as {
   new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): CatalogServiceClient;
   service: typeof CatalogServiceService;
+  serviceName: string;
+};
+
+/** Between services: no principal is needed. */
+export type CatalogDirectoryServiceService = typeof CatalogDirectoryServiceService;
+export const CatalogDirectoryServiceService = {
+  /** Products by SKU, archived ones too; unknown ones are left out. At most 1,000 at a time. */
+  resolveSkus: {
+    path: "/headroom.catalog.v1.CatalogDirectoryService/ResolveSkus" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResolveSkusRequest): Buffer => Buffer.from(ResolveSkusRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResolveSkusRequest => ResolveSkusRequest.decode(value),
+    responseSerialize: (value: ResolveSkusResponse): Buffer => Buffer.from(ResolveSkusResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResolveSkusResponse => ResolveSkusResponse.decode(value),
+  },
+} as const;
+
+export interface CatalogDirectoryServiceServer extends UntypedServiceImplementation {
+  /** Products by SKU, archived ones too; unknown ones are left out. At most 1,000 at a time. */
+  resolveSkus: handleUnaryCall<ResolveSkusRequest, ResolveSkusResponse>;
+}
+
+export interface CatalogDirectoryServiceClient extends Client {
+  /** Products by SKU, archived ones too; unknown ones are left out. At most 1,000 at a time. */
+  resolveSkus(
+    request: ResolveSkusRequest,
+    callback: (error: ServiceError | null, response: ResolveSkusResponse) => void,
+  ): ClientUnaryCall;
+  resolveSkus(
+    request: ResolveSkusRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResolveSkusResponse) => void,
+  ): ClientUnaryCall;
+  resolveSkus(
+    request: ResolveSkusRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResolveSkusResponse) => void,
+  ): ClientUnaryCall;
+}
+
+export const CatalogDirectoryServiceClient = makeGenericClientConstructor(
+  CatalogDirectoryServiceService,
+  "headroom.catalog.v1.CatalogDirectoryService",
+) as unknown as {
+  new (
+    address: string,
+    credentials: ChannelCredentials,
+    options?: Partial<ClientOptions>,
+  ): CatalogDirectoryServiceClient;
+  service: typeof CatalogDirectoryServiceService;
   serviceName: string;
 };
 

@@ -38,21 +38,29 @@ export interface CartItem {
 export interface Cart {
   version: bigint;
   items: CartItem[];
-  total: Money | undefined;
+  total:
+    | Money
+    | undefined;
+  /** a guest's new cart: to be sent with the next calls */
+  cartToken?: string | undefined;
 }
 
+/** Of the caller, or without one of the guest who has the token; an unknown token is an empty cart. */
 export interface GetCartRequest {
+  cartToken?: string | undefined;
 }
 
 export interface PutCartItemRequest {
   productId: string;
   quantity: number;
   ifVersion?: bigint | undefined;
+  cartToken?: string | undefined;
 }
 
 export interface RemoveCartItemRequest {
   productId: string;
   ifVersion?: bigint | undefined;
+  cartToken?: string | undefined;
 }
 
 export interface OrderLine {
@@ -65,6 +73,7 @@ export interface OrderLine {
 
 export interface Order {
   id: string;
+  /** empty: history that belongs to no account */
   userId: string;
   /** pending, confirmed, cancelled */
   status: string;
@@ -77,6 +86,8 @@ export interface Order {
   placedAt: string;
   updatedAt: string;
   version: bigint;
+  /** of history: its id where it came from */
+  externalId?: string | undefined;
 }
 
 export interface ShippingAddress {
@@ -261,7 +272,7 @@ export const CartItem: MessageFns<CartItem> = {
 };
 
 function createBaseCart(): Cart {
-  return { version: 0n, items: [], total: undefined };
+  return { version: 0n, items: [], total: undefined, cartToken: undefined };
 }
 
 export const Cart: MessageFns<Cart> = {
@@ -277,6 +288,9 @@ export const Cart: MessageFns<Cart> = {
     }
     if (message.total !== undefined) {
       Money.encode(message.total, writer.uint32(26).fork()).join();
+    }
+    if (message.cartToken !== undefined) {
+      writer.uint32(34).string(message.cartToken);
     }
     return writer;
   },
@@ -318,6 +332,14 @@ export const Cart: MessageFns<Cart> = {
             message.total = Money.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.cartToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -338,16 +360,20 @@ export const Cart: MessageFns<Cart> = {
     message.version = (object.version !== undefined && object.version !== null) ? BigInt(object.version) : 0n;
     message.items = object.items?.map((e) => CartItem.fromPartial(e)) || [];
     message.total = (object.total !== undefined && object.total !== null) ? Money.fromPartial(object.total) : undefined;
+    message.cartToken = object.cartToken ?? undefined;
     return message;
   },
 };
 
 function createBaseGetCartRequest(): GetCartRequest {
-  return {};
+  return { cartToken: undefined };
 }
 
 export const GetCartRequest: MessageFns<GetCartRequest> = {
-  encode(_: GetCartRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: GetCartRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cartToken !== undefined) {
+      writer.uint32(10).string(message.cartToken);
+    }
     return writer;
   },
 
@@ -364,6 +390,14 @@ export const GetCartRequest: MessageFns<GetCartRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cartToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -379,14 +413,15 @@ export const GetCartRequest: MessageFns<GetCartRequest> = {
   create(base?: DeepPartial<GetCartRequest>): GetCartRequest {
     return GetCartRequest.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<GetCartRequest>): GetCartRequest {
+  fromPartial(object: DeepPartial<GetCartRequest>): GetCartRequest {
     const message = createBaseGetCartRequest();
+    message.cartToken = object.cartToken ?? undefined;
     return message;
   },
 };
 
 function createBasePutCartItemRequest(): PutCartItemRequest {
-  return { productId: "", quantity: 0, ifVersion: undefined };
+  return { productId: "", quantity: 0, ifVersion: undefined, cartToken: undefined };
 }
 
 export const PutCartItemRequest: MessageFns<PutCartItemRequest> = {
@@ -402,6 +437,9 @@ export const PutCartItemRequest: MessageFns<PutCartItemRequest> = {
         throw new globalThis.Error("value provided for field message.ifVersion of type int64 too large");
       }
       writer.uint32(24).int64(message.ifVersion);
+    }
+    if (message.cartToken !== undefined) {
+      writer.uint32(34).string(message.cartToken);
     }
     return writer;
   },
@@ -443,6 +481,14 @@ export const PutCartItemRequest: MessageFns<PutCartItemRequest> = {
             message.ifVersion = reader.int64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.cartToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -465,12 +511,13 @@ export const PutCartItemRequest: MessageFns<PutCartItemRequest> = {
     message.ifVersion = (object.ifVersion !== undefined && object.ifVersion !== null)
       ? BigInt(object.ifVersion)
       : undefined;
+    message.cartToken = object.cartToken ?? undefined;
     return message;
   },
 };
 
 function createBaseRemoveCartItemRequest(): RemoveCartItemRequest {
-  return { productId: "", ifVersion: undefined };
+  return { productId: "", ifVersion: undefined, cartToken: undefined };
 }
 
 export const RemoveCartItemRequest: MessageFns<RemoveCartItemRequest> = {
@@ -483,6 +530,9 @@ export const RemoveCartItemRequest: MessageFns<RemoveCartItemRequest> = {
         throw new globalThis.Error("value provided for field message.ifVersion of type int64 too large");
       }
       writer.uint32(16).int64(message.ifVersion);
+    }
+    if (message.cartToken !== undefined) {
+      writer.uint32(26).string(message.cartToken);
     }
     return writer;
   },
@@ -516,6 +566,14 @@ export const RemoveCartItemRequest: MessageFns<RemoveCartItemRequest> = {
             message.ifVersion = reader.int64() as bigint;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.cartToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -537,6 +595,7 @@ export const RemoveCartItemRequest: MessageFns<RemoveCartItemRequest> = {
     message.ifVersion = (object.ifVersion !== undefined && object.ifVersion !== null)
       ? BigInt(object.ifVersion)
       : undefined;
+    message.cartToken = object.cartToken ?? undefined;
     return message;
   },
 };
@@ -660,6 +719,7 @@ function createBaseOrder(): Order {
     placedAt: "",
     updatedAt: "",
     version: 0n,
+    externalId: undefined,
   };
 }
 
@@ -697,6 +757,9 @@ export const Order: MessageFns<Order> = {
         throw new globalThis.Error("value provided for field message.version of type int64 too large");
       }
       writer.uint32(80).int64(message.version);
+    }
+    if (message.externalId !== undefined) {
+      writer.uint32(90).string(message.externalId);
     }
     return writer;
   },
@@ -794,6 +857,14 @@ export const Order: MessageFns<Order> = {
             message.version = reader.int64() as bigint;
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.externalId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -821,6 +892,7 @@ export const Order: MessageFns<Order> = {
     message.placedAt = object.placedAt ?? "";
     message.updatedAt = object.updatedAt ?? "";
     message.version = (object.version !== undefined && object.version !== null) ? BigInt(object.version) : 0n;
+    message.externalId = object.externalId ?? undefined;
     return message;
   },
 };
