@@ -1,0 +1,1 @@
+module.exports = { displayName: 'recommendation', preset: '../../jest.preset.js' };

@@ -1,0 +1,1 @@
+module.exports = { displayName: 'ratelimit', preset: '../../jest.preset.js' };
