@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { catalogService } from './api';
 import { catalogConfig } from './config';
 import { trackContention } from './contention';
+import { directoryService } from './directory';
 import { createHolds } from './holds';
 import { startHoldExpiry, startStockPublisher } from './jobs';
 import { readSeedArguments, seedCatalogue } from './seed';
@@ -69,6 +70,7 @@ void runService(
             wakeRelay,
             wakePublisher: () => publisher?.kick(),
           }),
+          directoryService({ db }),
         ],
         verifyToken: createTokenVerifier({
           issuer: config.ISSUER,

@@ -163,6 +163,17 @@ export async function findSkus(db: Queryable, skus: readonly string[]): Promise<
   return new Set(rows.map(({ sku }) => sku));
 }
 
+/** The products that have these SKUs, archived ones too, in no particular order. Index: products_sku. */
+export async function resolveSkus(
+  db: Queryable,
+  skus: readonly string[],
+): Promise<Array<{ productId: string; sku: string; name: string }>> {
+  const rows = await db.rows<Pick<ProductRow, 'id' | 'sku' | 'name'>>(
+    sql('product.resolve-skus')`select id, sku, name from products where sku = any(${skus}::text[])`,
+  );
+  return rows.map(({ id: productId, sku, name }) => ({ productId, sku, name }));
+}
+
 /** Those of `slugs` that a product has. Index: products_slug. */
 export async function findSlugs(db: Queryable, slugs: readonly string[]): Promise<Set<string>> {
   const rows = await db.rows<{ slug: string }>(

@@ -7,6 +7,7 @@ import { silentLogger } from '@headroom/telemetry';
 import { createTestDatabase, ManualClock, type TestDatabase } from '@headroom/testing';
 import { catalogService } from '../src/api';
 import { trackContention, type Contention } from '../src/contention';
+import { directoryService } from '../src/directory';
 import { createHolds, type Holds } from '../src/holds';
 
 /** A catalog on a database of its own, behind a real gRPC server, with a clock that stands still. */
@@ -18,6 +19,8 @@ export interface CatalogShop {
   holds: Holds;
   /** Calls as whoever `as` says: a shopper carries no token. */
   as(role: 'admin' | 'customer' | 'nobody'): RpcClient<typeof catalogV1.CatalogServiceService>;
+  /** Where another service finds products by SKU. */
+  directory: RpcClient<typeof catalogV1.CatalogDirectoryServiceService>;
   /** A product that was just made. */
   addProduct(options?: Partial<catalogV1.CreateProductRequest>): Promise<catalogV1.Product>;
   /** Events written for a key, in the order in which they will be published. */
@@ -49,7 +52,10 @@ export async function openCatalogShop(
   const server = await serveGrpc({
     host: '127.0.0.1',
     port: 0,
-    services: [catalogService({ db, clock, holds, shopCurrency: 'EUR', holdTtlSeconds: 900 })],
+    services: [
+      catalogService({ db, clock, holds, shopCurrency: 'EUR', holdTtlSeconds: 900 }),
+      directoryService({ db }),
+    ],
     verifyToken: async (token) => ({
       userId: uuidv7(),
       sessionId: uuidv7(),
@@ -62,6 +68,10 @@ export async function openCatalogShop(
     graceMs: 100,
   });
   const client = createRpcClient(catalogV1.CatalogServiceService, {
+    address: `127.0.0.1:${server.port}`,
+    timeoutMs: 20_000,
+  });
+  const directory = createRpcClient(catalogV1.CatalogDirectoryServiceService, {
     address: `127.0.0.1:${server.port}`,
     timeoutMs: 20_000,
   });
@@ -84,6 +94,7 @@ export async function openCatalogShop(
     clock,
     holds,
     as,
+    directory,
     async addProduct(product = {}) {
       number += 1;
       const written = await as('admin').createProduct({
@@ -121,6 +132,7 @@ export async function openCatalogShop(
     },
     async close() {
       client.close();
+      directory.close();
       await holds.close();
       await server.close();
       await db.close();
