@@ -6,6 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { consumeEvents, type CloudEvent } from './consumer';
 import type { Batch, ConsumeOptions, EventLog, LogRecord, Subscription } from './event-log';
+import { lagOf } from './lag';
 import { messagingMigrations } from './migrations';
 import { discardParked, listParked, requeueParked } from './parked';
 
@@ -389,6 +390,27 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
       expect((await committedAndEnd(group, topic)).committed).toBe(0n);
       await log.resetOffsets(group, topic, 'end');
       expect(await read()).toBe(0);
+    });
+
+    it('tells a writer how far the reader is that is furthest ahead, whichever version of it that is', async () => {
+      const topic = await newTopic(3);
+      const prefix = `reader-${randomUUID()}.`;
+      await appendNumbers(log, topic, 0, 30, 10);
+      expect(await lagOf(log, prefix, [topic])).toBe(0);
+      const gate = newGate();
+      await subscribe(log, { group: `${prefix}v2`, topics: [topic], handle: () => gate.opened });
+      await eventually(async () => expect(await lagOf(log, prefix, [topic])).toBe(30));
+      const ready = await log.subscribe({
+        group: `${prefix}v1`,
+        topics: [topic],
+        handle: () => Promise.resolve(),
+      });
+      running.push(ready);
+      await eventually(async () => expect(await lagOf(log, prefix, [topic])).toBe(0));
+      expect(await log.groups(prefix)).toEqual([`${prefix}v1`, `${prefix}v2`]);
+      await ready.close();
+      await appendNumbers(log, topic, 30, 35, 10);
+      expect(await lagOf(log, prefix, [topic])).toBe(5);
     });
 
     it('starts where the reader says, whatever the group had committed', async () => {

@@ -89,6 +89,8 @@ export interface EventLog {
   append(records: readonly OutgoingRecord[]): Promise<void>;
   subscribe(options: ConsumeOptions): Promise<Subscription>;
   positions(group: string, topics: readonly string[]): Promise<PartitionPosition[]>;
+  /** The names of the groups that begin with `prefix`, those without a running member too, in order. */
+  groups(prefix: string): Promise<string[]>;
   /** Moves a group that has no running member; refused with a fault otherwise. */
   resetOffsets(group: string, topic: string, to: 'start' | 'end' | Map<number, bigint>): Promise<void>;
   /** Deletes a group that has no running member, with its offsets. */

@@ -1,5 +1,6 @@
 export * from './consumer';
 export * from './event-log';
+export * from './lag';
 export * from './migrations';
 export * from './open-event-log';
 export * from './outbox';

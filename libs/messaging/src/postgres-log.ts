@@ -109,6 +109,11 @@ export function postgresLog(options: PostgresLogOptions): EventLog {
         from log_partitions p
         left join log_leases l on l.scope = ${group} and l.kind = p.topic and l.number = p.partition
         where p.topic = any(${topics}) order by p.topic, p.partition`),
+    async groups(prefix) {
+      const rows = await db.rows<{ scope: string }>(sql('log.groups')`
+        select scope from log_groups where starts_with(scope, ${prefix}) order by scope`);
+      return rows.map((row) => row.scope);
+    },
     resetOffsets: (group, topic, to) =>
       withoutMembers(group, async (tx) => {
         const exact = to instanceof Map ? [...to.entries()] : [];
