@@ -10,7 +10,7 @@ const atMs = (name: Name): number => Date.parse(fixture(name).event.time);
 const { id, userId, items, total } = fixture('placed').event.data;
 const placed = place({
   id,
-  userId,
+  userId: userId!,
   items: items.map(({ productId, sku, name, quantity, unitPrice }) => ({
     ...{ productId, sku, name, quantity },
     unitPriceMinor: BigInt(unitPrice.amountMinor),

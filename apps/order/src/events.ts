@@ -29,6 +29,7 @@ function orderData(order: Order): OrderData {
   return {
     id: order.id,
     userId: order.userId,
+    externalId: order.externalId,
     status: order.status,
     paymentStatus: order.paymentStatus,
     cancelReason: order.cancelReason,
@@ -51,7 +52,7 @@ export function orderMessage(order: Order): orderV1.Order {
   const money = (amountMinor: bigint) => ({ amountMinor, currency: order.currency });
   return {
     id: order.id,
-    userId: order.userId,
+    userId: order.userId ?? '',
     status: order.status,
     paymentStatus: order.paymentStatus,
     cancelReason: order.cancelReason ?? '',
@@ -66,5 +67,6 @@ export function orderMessage(order: Order): orderV1.Order {
     placedAt: time(placedAtMs(order)),
     updatedAt: time(order.updatedAtMs),
     version: order.version,
+    ...(order.externalId === null ? {} : { externalId: order.externalId }),
   };
 }

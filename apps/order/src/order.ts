@@ -31,7 +31,10 @@ export interface ShippingAddress {
 /** The aggregate. `version` grows by one with every event, from 1. */
 export interface Order {
   id: string;
-  userId: string;
+  /** Null: history that belongs to no account. */
+  userId: string | null;
+  /** The id where imported history came from; null for an order placed here. */
+  externalId: string | null;
   status: OrderStatus;
   paymentStatus: PaymentStatus;
   cancelReason: CancelReason | null;
@@ -40,7 +43,8 @@ export interface Order {
   items: OrderItem[];
   currency: string;
   totalMinor: bigint;
-  shippingAddress: ShippingAddress;
+  /** Null: history, which was delivered elsewhere. */
+  shippingAddress: ShippingAddress | null;
   /** The provider's id of the charge, once known. */
   chargeId: string | null;
   version: bigint;
@@ -118,6 +122,7 @@ export function place(input: {
   const { atMs, ...given } = input;
   const order: Order = {
     ...given,
+    externalId: null,
     status: 'pending',
     paymentStatus: 'pending',
     cancelReason: null,

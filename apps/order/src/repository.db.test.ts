@@ -92,6 +92,24 @@ it('refuses an order of a month without partition, and takes it once the partiti
   expect(isMissingPartition(new Error('no partition of relation'))).toBe(false);
 });
 
+it('keeps history from before this system by the year, and that of the last century together', async () => {
+  const tableOf = async (atMs: number) => {
+    const order = orderAt(atMs);
+    await makePartitionOf(shop.test.db, atMs);
+    await insertOrder(shop.test.db, order);
+    const row = await shop.test.db.row<{ name: string }>(
+      sql('test.table')`select tableoid::regclass::text as name from orders where id = ${order.id}`,
+    );
+    return row?.name;
+  };
+  expect(await tableOf(0)).toBe('orders_1970');
+  expect(await tableOf(Date.UTC(2000, 0, 1) - 1)).toBe('orders_1970');
+  expect(await tableOf(Date.UTC(2000, 0, 1))).toBe('orders_2000');
+  expect(await tableOf(Date.UTC(2025, 0, 1))).toBe('orders_2025');
+  expect(await tableOf(Date.UTC(2026, 0, 1) - 1)).toBe('orders_2025');
+  expect(await tableOf(Date.UTC(2026, 0, 1))).toBe('orders_2026_01');
+});
+
 it('writes a new state only over the version that it was decided from', async () => {
   const order = orderAt(shop.clock.now());
   await insertOrder(shop.test.db, order);

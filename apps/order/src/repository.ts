@@ -162,11 +162,11 @@ export async function deleteExpiredKeys(db: Queryable, nowMs: number, limit: num
  */
 export async function insertOrder(db: Queryable, order: Order): Promise<void> {
   await db.execute(sql('order.insert')`
-    insert into orders (id, user_id, status, payment_status, cancel_reason, cancel_requested, items, currency, total_minor,
-                        shipping_address, charge_id, version, updated_at)
-    values (${order.id}, ${order.userId}, ${order.status}, ${order.paymentStatus}, ${order.cancelReason},
-            ${order.cancelRequested}, ${itemsJson(order.items)}, ${order.currency}, ${order.totalMinor},
-            ${JSON.stringify(order.shippingAddress)}, ${order.chargeId}, ${order.version}, ${new Date(order.updatedAtMs)})`);
+    insert into orders (id, user_id, external_id, status, payment_status, cancel_reason, cancel_requested, items, currency,
+                        total_minor, shipping_address, charge_id, version, updated_at)
+    values (${order.id}, ${order.userId}, ${order.externalId}, ${order.status}, ${order.paymentStatus},
+            ${order.cancelReason}, ${order.cancelRequested}, ${itemsJson(order.items)}, ${order.currency}, ${order.totalMinor},
+            ${order.shippingAddress && JSON.stringify(order.shippingAddress)}, ${order.chargeId}, ${order.version}, ${new Date(order.updatedAtMs)})`);
 }
 
 /** True for the error of an order whose month has no partition yet. */
@@ -460,7 +460,8 @@ function keyRecord(row: KeyRow | undefined): KeyRecord | undefined {
 
 interface OrderRow {
   id: string;
-  user_id: string;
+  user_id: string | null;
+  external_id: string | null;
   status: Order['status'];
   payment_status: Order['paymentStatus'];
   cancel_reason: Order['cancelReason'];
@@ -468,7 +469,7 @@ interface OrderRow {
   items: ItemJson[];
   currency: string;
   total_minor: bigint;
-  shipping_address: ShippingAddress;
+  shipping_address: ShippingAddress | null;
   charge_id: string | null;
   version: bigint;
   updated_at: Date;
@@ -487,6 +488,7 @@ function orderOf(row: OrderRow | undefined): Order | undefined {
     row && {
       id: row.id,
       userId: row.user_id,
+      externalId: row.external_id,
       status: row.status,
       paymentStatus: row.payment_status,
       cancelReason: row.cancel_reason,

@@ -80,7 +80,8 @@ export function orderEvent(
   version: number,
   order: {
     id: string;
-    userId: string;
+    userId: string | null;
+    externalId?: string;
     status: OrderData['status'];
     placedAt: string;
     lines: Array<{ productId: string; quantity: number; priceMinor: number }>;
@@ -99,6 +100,7 @@ export function orderEvent(
     data: {
       id: order.id,
       userId: order.userId,
+      externalId: order.externalId ?? null,
       status: order.status,
       paymentStatus: order.status === 'confirmed' ? 'paid' : 'pending',
       cancelReason: order.status === 'cancelled' ? 'customer' : null,

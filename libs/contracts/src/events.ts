@@ -44,7 +44,10 @@ export interface StockData {
 
 export interface OrderData {
   id: string;
-  userId: string;
+  /** Null: imported history that belongs to no account. */
+  userId: string | null;
+  /** The id where imported history came from; null for an order placed here. */
+  externalId: string | null;
   status: 'pending' | 'confirmed' | 'cancelled';
   paymentStatus: 'pending' | 'paid' | 'declined' | 'failed' | 'refund_pending' | 'refunded';
   cancelReason: 'payment_declined' | 'payment_failed' | 'expired' | 'customer' | 'admin' | null;
