@@ -8,6 +8,7 @@ import { createAccessTokens } from './access-tokens';
 import { createAccounts } from './accounts';
 import { userApi } from './api';
 import { userConfig } from './config';
+import { userDirectoryApi } from './directory';
 import { startHousekeeping } from './jobs';
 import { openPasswords } from './passwords';
 import { createRegistration } from './registration';
@@ -92,7 +93,7 @@ void runService(
       const server = await serveGrpc({
         host: config.BIND_ADDRESS,
         port: config.PORT,
-        services: [userApi({ accounts, sessions, accessTokens, revocations })],
+        services: [userApi({ accounts, sessions, accessTokens, revocations }), userDirectoryApi(shards)],
         verifyToken: createTokenVerifier({
           issuer: config.ISSUER,
           fetchKeys: async () => accessTokens.jwks(),

@@ -88,6 +88,12 @@ export function findReservation(db: Queryable, emailKey: string): Promise<Reserv
     select ${reservationColumns} from email_reservations where email_key = ${emailKey}`);
 }
 
+/** The reservations of those of the keys that have one (primary key), in no order. */
+export function findReservations(db: Queryable, emailKeys: readonly string[]): Promise<Reservation[]> {
+  return db.rows(sql('user.email.find-many')`
+    select ${reservationColumns} from email_reservations where email_key = any(${emailKeys})`);
+}
+
 /** Marks the reservation as its user's for good. */
 export async function confirmReservation(db: Queryable, emailKey: string, userId: string): Promise<void> {
   await db.execute(sql('user.email.confirm')`
@@ -156,6 +162,13 @@ async function lockUserId(tx: Tx, userId: string): Promise<void> {
 export function findUser(db: Queryable, userId: string): Promise<StoredUser | undefined> {
   return db.row(sql('user.find')`
     select ${userColumns}, password_hash as "passwordHash" from users where id = ${userId}`);
+}
+
+/** Which of these ids are users' (primary key). */
+export async function existingUsers(db: Queryable, userIds: readonly string[]): Promise<string[]> {
+  const rows = await db.rows<{ id: string }>(sql('user.existing')`
+    select id from users where id = any(${userIds}::uuid[])`);
+  return rows.map(({ id }) => id);
 }
 
 /** By primary key, locked against changes of the user until the transaction ends; sign-ins do not exclude each other. */

@@ -1,4 +1,4 @@
-import { TOPICS, userV1 } from '@headroom/contracts';
+import { TOPICS, userAdminV1, userV1 } from '@headroom/contracts';
 import { messagingMigrations } from '@headroom/messaging';
 import { migrationsDirectory, sql, type Database } from '@headroom/postgres';
 import type { Clock } from '@headroom/resilience';
@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { createAccessTokens, parseSigningKeys } from '../src/access-tokens';
 import { createAccounts } from '../src/accounts';
 import { userApi } from '../src/api';
+import { userDirectoryApi } from '../src/directory';
 import { openPasswords, type Passwords } from '../src/passwords';
 import { createRegistration } from '../src/registration';
 import { startRevocationFeed } from '../src/revocations';
@@ -116,16 +117,19 @@ export async function startUserService(options: {
   const server = await serveGrpc({
     host: '127.0.0.1',
     port: 0,
-    services: [userApi({ accounts, sessions, accessTokens, revocations })],
+    services: [userApi({ accounts, sessions, accessTokens, revocations }), userDirectoryApi(shards)],
     verifyToken,
     logger,
   });
-  const client = createRpcClient(userV1.UserServiceService, { address: `127.0.0.1:${server.port}` });
+  const address = `127.0.0.1:${server.port}`;
+  const client = createRpcClient(userV1.UserServiceService, { address });
+  const directory = createRpcClient(userAdminV1.UserDirectoryServiceService, { address });
   const as = <T>(accessToken: string | undefined, work: () => Promise<T>): Promise<T> =>
     withCallContext({ deadlineAt: Date.now() + 10_000, requestId: randomUUID(), accessToken }, work);
 
   return {
     client,
+    directory,
     clock,
     accounts,
     registration,
@@ -145,6 +149,7 @@ export async function startUserService(options: {
     },
     async close() {
       client.close();
+      directory.close();
       await revocations.close();
       await server.close();
       if (!options.passwords) await passwords.close();

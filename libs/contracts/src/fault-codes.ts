@@ -11,6 +11,7 @@ export const FAULT_CODES = {
   PAGE_TOO_DEEP: { kind: 'invalid', title: 'The page is too deep: use the cursor' },
   CONSISTENCY_TOKEN_INVALID: { kind: 'invalid', title: 'The consistency token is not valid' },
   PASSWORD_TOO_COMMON: { kind: 'invalid', title: 'The password is among the commonest' },
+  RESET_TOKEN_INVALID: { kind: 'invalid', title: 'The reset token is unknown, used or expired' },
   IDEMPOTENCY_KEY_REQUIRED: { kind: 'invalid', title: 'An Idempotency-Key header is required' },
   IDEMPOTENCY_KEY_INVALID: { kind: 'invalid', title: 'The Idempotency-Key header is not valid' },
   UNAUTHENTICATED: { kind: 'unauthenticated', title: 'A valid access token is required' },

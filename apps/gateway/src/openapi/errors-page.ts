@@ -12,6 +12,7 @@ const ADVICE: Record<FaultCode, string> = {
   PAGE_TOO_DEEP: 'Go on with `page.nextCursor`; numbered pages end at 10.',
   CONSISTENCY_TOKEN_INVALID: 'Send a `Consistency-Token` exactly as a write returned it, or none.',
   PASSWORD_TOO_COMMON: 'Ask for another password.',
+  RESET_TOKEN_INVALID: 'Ask for a new mail. Only the token of the newest mail works, once.',
   IDEMPOTENCY_KEY_REQUIRED: 'Make one key per intended effect, and send the same key with every repetition.',
   IDEMPOTENCY_KEY_INVALID: 'Use 1 to 255 visible ASCII characters, for example a UUID.',
   UNAUTHENTICATED: 'Refresh the session; when that fails, sign in.',
