@@ -2,8 +2,8 @@ import { eventProblems } from '@headroom/testing';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { readEventFixture, readEventFixtures, readEventSchema } from './event-schemas';
-import { domainEvent, TOPICS, type EventType } from './events';
+import { readActivityFixture, readEventFixture, readEventFixtures, readEventSchema } from './event-schemas';
+import { activityEvent, domainEvent, TOPICS, type EventType } from './events';
 
 /** Complete by its type: a new event type does not compile before it stands here. */
 const every: Record<EventType, true> = {
@@ -24,6 +24,10 @@ const every: Record<EventType, true> = {
   'headroom.order.refunded': true,
 };
 const types = Object.keys(every).sort() as EventType[];
+const ACTIVITY = 'headroom.activity.recorded';
+const allTypes = [ACTIVITY, ...types].sort() as Array<EventType | typeof ACTIVITY>;
+const fixtureOf = (type: EventType | typeof ACTIVITY) =>
+  type === ACTIVITY ? readActivityFixture() : readEventFixture(type);
 const events = join(__dirname, '../events');
 
 interface AsyncApi {
@@ -44,8 +48,8 @@ const asyncapi = parse(readFileSync(join(__dirname, '../asyncapi.yaml'), 'utf8')
 it('has one schema and one fixture for every type of event, and no other', () => {
   const named = (names: string[], end: string) =>
     names.filter((name) => name.endsWith(end)).map((name) => name.slice(0, -end.length));
-  expect(named(readdirSync(events), '.v1.schema.json').sort()).toEqual([...types, 'envelope'].sort());
-  expect(named(readdirSync(join(events, 'fixtures')), '.v1.json').sort()).toEqual(types);
+  expect(named(readdirSync(events), '.v1.schema.json').sort()).toEqual([...allTypes, 'envelope'].sort());
+  expect(named(readdirSync(join(events, 'fixtures')), '.v1.json').sort()).toEqual(allTypes);
 });
 
 it.each(types)('%s: the fixture is valid and is what a producer builds', (type) => {
@@ -65,10 +69,18 @@ it.each(types)('%s: the fixture is valid and is what a producer builds', (type) 
   expect(built).toEqual(fixture);
 });
 
-it.each(types)(
+it('an activity is valid as its producer builds it, and has no version', () => {
+  const fixture = readActivityFixture();
+  const { id, time, traceparent, data } = fixture.event;
+  expect(activityEvent({ id, time, traceparent, data })).toEqual(fixture);
+  expect(eventProblems(fixture.event)).toEqual([]);
+  expect(eventProblems({ ...fixture.event, aggregateversion: 1 } as typeof fixture.event)).not.toEqual([]);
+});
+
+it.each(allTypes)(
   '%s: the schema refuses an event without any one of its members, or with a wrong one',
   (type) => {
-    const { event } = readEventFixture(type);
+    const { event } = fixtureOf(type);
     for (const member of Object.keys(event).filter((name) => name !== 'traceparent' && name !== 'type')) {
       expect(eventProblems({ ...event, [member]: undefined })).not.toEqual([]);
       expect(eventProblems({ ...event, [member]: -1 })).not.toEqual([]);
@@ -85,28 +97,30 @@ it.each(types)(
 );
 
 it('publishes the schema of the data under the address that events name', () => {
-  for (const type of types) {
+  for (const type of allTypes) {
     const { $defs } = readEventSchema(type) as { $defs: { data: { $id: string } } };
-    expect($defs.data.$id).toBe(readEventFixture(type).event.dataschema);
+    expect($defs.data.$id).toBe(fixtureOf(type).event.dataschema);
   }
 });
 
 it('describes every topic and every event in asyncapi.yaml, and none besides', () => {
   expect(asyncapi.asyncapi).toBe('3.0.0');
-  expect(Object.keys(asyncapi.components.messages).sort()).toEqual(types);
-  for (const type of types) {
+  expect(Object.keys(asyncapi.components.messages).sort()).toEqual(allTypes);
+  for (const type of allTypes) {
     expect(asyncapi.components.messages[type]).toMatchObject({
       name: type,
       payload: { schema: { $ref: `./events/${type}.v1.schema.json` } },
     });
     const channel = asyncapi.channels[type.split('.')[1]!]!;
-    expect(channel.address).toBe(readEventFixture(type).topic);
+    expect(channel.address).toBe(fixtureOf(type).topic);
     expect(channel.messages[type]).toEqual({ $ref: `#/components/messages/${type}` });
   }
   for (const [name, channel] of Object.entries(asyncapi.channels)) {
     const topic = TOPICS[name as keyof typeof TOPICS];
     expect([channel.address, channel.bindings.kafka.partitions]).toEqual([topic.name, topic.partitions]);
-    expect(Object.keys(channel.messages).filter((type) => !(type in every))).toEqual([]);
+    expect(Object.keys(channel.messages).filter((type) => !allTypes.some((known) => known === type))).toEqual(
+      [],
+    );
   }
   for (const { channel } of Object.values(asyncapi.operations))
     expect(asyncapi.channels).toHaveProperty(channel.$ref.replace('#/channels/', ''));

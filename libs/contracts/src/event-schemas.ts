@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { EventType, PublishableEvent } from './events';
+import type { ActivityEvent, EventType, PublishableEvent } from './events';
 
 /** The schemas and fixtures lie beside the sources: for tests and tools, a bundled service does not carry them. */
 const directory = join(__dirname, '../events');
@@ -9,7 +9,7 @@ const directory = join(__dirname, '../events');
  * The JSON Schema (2020-12) of a whole event of this type, with everything it refers to under `$defs`, so that it compiles
  * by itself. Throws when the type has none.
  */
-export function readEventSchema(type: EventType): Record<string, unknown> {
+export function readEventSchema(type: EventType | ActivityEvent['type']): Record<string, unknown> {
   const schema = readJson(`${type}.v1.schema.json`) as { $defs: Record<string, unknown> };
   const shared = [
     'envelope.v1.schema.json',
@@ -21,11 +21,17 @@ export function readEventSchema(type: EventType): Record<string, unknown> {
   };
 }
 
-/** One event of every type with the topic and the key it is published under: what producers write and consumers must read. */
+/** One event of every type of change with the topic and the key it is published under: what producers write and consumers must read. */
 export function readEventFixtures(): PublishableEvent[] {
   return readdirSync(join(directory, 'fixtures'))
+    .filter((name) => !name.startsWith('headroom.activity.'))
     .sort()
     .map((name) => readJson(`fixtures/${name}`) as PublishableEvent);
+}
+
+/** The fixture of an activity, which is no change of an aggregate. */
+export function readActivityFixture(): { topic: string; key: string; event: ActivityEvent } {
+  return readJson('fixtures/headroom.activity.recorded.v1.json') as ReturnType<typeof readActivityFixture>;
 }
 
 /** The fixture of one type. */

@@ -30,6 +30,10 @@ export interface ProductData {
   category: string;
   price: MoneyData;
   imageUrl: string | null;
+  /** Products of one group are variants of each other. */
+  group: string | null;
+  /** What sets a variant apart, e.g. `{ size: 'L' }`; null: nothing. */
+  options: Record<string, string> | null;
   archived: boolean;
   createdAt: string;
   updatedAt: string;
@@ -85,8 +89,8 @@ export interface EventDataByType {
 
 export type EventType = keyof EventDataByType;
 
-/** CloudEvents 1.0, structured JSON (https://github.com/cloudevents/spec), with `aggregateversion` 1, 2, 3... per subject. */
-export interface DomainEvent<T extends EventType = EventType> {
+/** CloudEvents 1.0, structured JSON (https://github.com/cloudevents/spec). */
+interface Envelope<T extends string, D> {
   specversion: '1.0';
   id: string;
   source: string;
@@ -96,9 +100,24 @@ export interface DomainEvent<T extends EventType = EventType> {
   datacontenttype: 'application/json';
   dataschema: string;
   traceparent?: string;
-  aggregateversion: number;
-  data: EventDataByType[T];
+  data: D;
 }
+
+/** A change of an aggregate, with `aggregateversion` 1, 2, 3... per subject. */
+export interface DomainEvent<T extends EventType = EventType> extends Envelope<T, EventDataByType[T]> {
+  aggregateversion: number;
+}
+
+/** Somebody looked at a product or clicked on it: a signed-in user or a guest, never both. */
+export interface ActivityData {
+  type: 'view' | 'click';
+  productId: string;
+  userId: string | null;
+  guestId: string | null;
+}
+
+/** Happens once and changes no aggregate: it has no version, and only its `id` tells a repetition. */
+export type ActivityEvent = Envelope<'headroom.activity.recorded', ActivityData>;
 
 /** An event together with the topic and the key that it is published under. */
 export interface PublishableEvent<T extends EventType = EventType> {
@@ -109,6 +128,35 @@ export interface PublishableEvent<T extends EventType = EventType> {
 
 /** The version of each type's schema, in `dataschema` and in the file names under libs/contracts/events. */
 const SCHEMA_VERSION = 1;
+
+const dataSchemaOf = (type: string) => `https://headroom.dev/schemas/${type}.v${SCHEMA_VERSION}.json`;
+
+/** Builds the event of an activity, about the product, under the key of whoever acted. */
+export function activityEvent(options: {
+  id: string;
+  time: string;
+  traceparent?: string | undefined;
+  data: ActivityData;
+}): { topic: string; key: string; event: ActivityEvent } {
+  const { id, time, traceparent, data } = options;
+  const type = 'headroom.activity.recorded';
+  return {
+    topic: TOPICS.activity.name,
+    key: data.userId ?? data.guestId ?? data.productId,
+    event: {
+      specversion: '1.0',
+      id,
+      source: '/headroom/recommendation',
+      type,
+      subject: `product/${data.productId}`,
+      time,
+      datacontenttype: 'application/json',
+      dataschema: dataSchemaOf(type),
+      ...(traceparent ? { traceparent } : {}),
+      data,
+    },
+  };
+}
 
 /** Builds an event; `subject` is `<kind>/<id>` and `key` the aggregate's id. */
 export function domainEvent<T extends EventType>(options: {
@@ -133,7 +181,7 @@ export function domainEvent<T extends EventType>(options: {
       subject: options.subject,
       time: options.time,
       datacontenttype: 'application/json',
-      dataschema: `https://headroom.dev/schemas/${options.type}.v${SCHEMA_VERSION}.json`,
+      dataschema: dataSchemaOf(options.type),
       ...(options.traceparent ? { traceparent: options.traceparent } : {}),
       aggregateversion: Number(options.version),
       data: options.data,

@@ -1,4 +1,4 @@
-import { readEventSchema, type EventType } from '@headroom/contracts';
+import { readEventSchema, type ActivityEvent, type EventType } from '@headroom/contracts';
 import Ajv2020, { type ValidateFunction } from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
 
@@ -11,7 +11,8 @@ const compiled = new Map<string, ValidateFunction>();
  * producers. Throws when its type has no schema.
  */
 export function eventProblems(event: { type: string }): string[] {
-  const validate = compiled.get(event.type) ?? ajv.compile(readEventSchema(event.type as EventType));
+  const validate =
+    compiled.get(event.type) ?? ajv.compile(readEventSchema(event.type as EventType | ActivityEvent['type']));
   compiled.set(event.type, validate);
   if (validate(event)) return [];
   return (validate.errors ?? []).map((error) => `${error.instancePath || '/'} ${error.message}`);
