@@ -68,6 +68,8 @@ describe('a new product', () => {
       category: 'kitchen/boards',
       price: { amountMinor: 3_450, currency: 'EUR' },
       imageUrl: '/images/oak.webp',
+      group: null,
+      options: null,
       archived: false,
       createdAt: product.createdAt,
       updatedAt: product.updatedAt,

@@ -11,6 +11,7 @@ import {
   stockEvent,
   stockMessage,
   stockPosition,
+  variantMessage,
 } from './events';
 import type { Holds } from './holds';
 import {
@@ -18,6 +19,7 @@ import {
   changeProduct,
   createProduct,
   MOST_UNITS,
+  MOST_VARIANTS,
   readChanges,
   readNewProduct,
   restoreProduct,
@@ -30,8 +32,10 @@ import {
   countProducts,
   findProduct,
   findQuotes,
+  findVariants,
   insertProducts,
   listProducts,
+  lockGroup,
   lockProduct,
   updateProduct,
   type StockedProduct,
@@ -83,6 +87,7 @@ export function catalogService(deps: {
         const found = isUuidv7(productId) ? await lockProduct(tx, productId) : undefined;
         if (!found) throw fault('NOT_FOUND');
         const changed = decide(found, clock.now());
+        if (changed && changed.product.group !== found.group) await joinGroup(tx, changed.product.group);
         if (changed) await saveChange(tx, changed);
         const product = { ...(changed?.product ?? found), available: found.available };
         return { product: productMessage(product), positions: [productPosition(product)] };
@@ -103,6 +108,7 @@ export function catalogService(deps: {
     try {
       return await db.transaction(
         async (tx) => {
+          await joinGroup(tx, input.group ?? null);
           const created = await insert(tx);
           await insertStock(tx, [{ productId: id, onHand, atMs: nowMs }]);
           const stock: Stock = { productId: id, available: onHand, held: 0n, version: 1n };
@@ -149,7 +155,11 @@ export function catalogService(deps: {
       if (includeArchived) await call.admin();
       const product = /^[a-z0-9-]{1,255}$/.test(idOrSlug) ? await findProduct(db, idOrSlug) : undefined;
       if (!product || (product.archived && !includeArchived)) throw fault('NOT_FOUND');
-      return productMessage(product);
+      const variants = product.group === null ? undefined : await findVariants(db, product.group);
+      return {
+        ...productMessage(product),
+        ...(variants && { variants: { variants: variants.map(variantMessage) } }),
+      };
     },
 
     async getQuotes({ productIds }) {
@@ -257,6 +267,12 @@ export function catalogService(deps: {
     if (!stock) throw fault('NOT_FOUND');
     return stock;
   }
+}
+
+/** Throws VALIDATION_FAILED when the group has no room for one more; holds its place until the transaction ends. */
+async function joinGroup(tx: Tx, group: string | null): Promise<void> {
+  if (group !== null && (await lockGroup(tx, group)) >= MOST_VARIANTS)
+    validate([{ path: 'group', message: `has ${MOST_VARIANTS} products already` }]);
 }
 
 type StockChange = NonNullable<catalogV1.SetStockRequest['change']>;

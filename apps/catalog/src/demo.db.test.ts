@@ -30,8 +30,9 @@ it('makes the same product for the same seed and place, and another for any othe
 it('makes only products that an admin could make, of two-level categories and with prices that shops like', () => {
   const products = Array.from({ length: 2_000 }, (_, index) => demoProduct(1, index, 'EUR'));
   for (const { input, onHand } of products) {
-    const { priceMinor: amountMinor, currency, ...rest } = input;
-    expect(readNewProduct({ ...rest, price: { amountMinor, currency }, onHand }, 'EUR')).toEqual({
+    const { sku, name, description, category, imageUrl, priceMinor: amountMinor, currency } = input;
+    const members = { sku, name, description, category, imageUrl, price: { amountMinor, currency } };
+    expect(readNewProduct({ ...members, onHand }, 'EUR')).toEqual({
       input,
       onHand,
     });

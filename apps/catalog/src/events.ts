@@ -2,6 +2,7 @@ import { domainEvent, type catalogV1, type Position, type PublishableEvent } fro
 import { uuidv7 } from '@headroom/resilience';
 import { currentTraceparent } from '@headroom/telemetry';
 import type { Product, ProductChange } from './product';
+import type { Variant } from './repository';
 import type { Hold, Stock } from './stock';
 
 /** Milliseconds since the Unix epoch as RFC 3339 in UTC. */
@@ -26,6 +27,8 @@ export function productEvent({ type, product }: ProductChange): PublishableEvent
       category: product.category,
       price: { amountMinor: Number(product.priceMinor), currency: product.currency },
       imageUrl: product.imageUrl === '' ? null : product.imageUrl,
+      group: product.group,
+      options: product.options,
       archived: product.archived,
       createdAt: time(product.createdAtMs),
       updatedAt: time(product.updatedAtMs),
@@ -77,10 +80,22 @@ export function productMessage(product: Product & { available: bigint }): catalo
     price: { amountMinor: product.priceMinor, currency: product.currency },
     available: product.available,
     imageUrl: product.imageUrl,
+    ...(product.group === null ? {} : { group: product.group }),
+    ...(product.options === null ? {} : { options: { values: product.options } }),
     archived: product.archived,
     createdAt: time(product.createdAtMs),
     updatedAt: time(product.updatedAtMs),
     version: product.version,
+  };
+}
+
+/** A product as one among the variants of its group. */
+export function variantMessage(variant: Variant): catalogV1.Variant {
+  return {
+    id: variant.id,
+    ...(variant.options === null ? { options: undefined } : { options: { values: variant.options } }),
+    price: { amountMinor: variant.priceMinor, currency: variant.currency },
+    available: variant.available,
   };
 }
 

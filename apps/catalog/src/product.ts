@@ -1,6 +1,9 @@
 import { fault, type catalogV1, type EventType, type Money } from '@headroom/contracts';
 import { isUuidv7, type FieldError } from '@headroom/resilience';
 
+/** Names and values, e.g. `{ size: 'L' }`. */
+export type ProductOptions = Record<string, string>;
+
 /** A product without its units: those are the stock, an aggregate of its own. */
 export interface Product {
   id: string;
@@ -15,6 +18,10 @@ export interface Product {
   currency: string;
   /** Empty: none. */
   imageUrl: string;
+  /** Products of one group are variants of each other; null: none. */
+  group: string | null;
+  /** What sets a variant apart, its names in order; null: nothing, never an empty object. */
+  options: ProductOptions | null;
   archived: boolean;
   /** 1, 2, 3...: one per event. */
   version: bigint;
@@ -26,7 +33,8 @@ export interface Product {
 export type ProductInput = Pick<
   Product,
   'sku' | 'name' | 'description' | 'category' | 'priceMinor' | 'currency' | 'imageUrl'
->;
+> &
+  Partial<Pick<Product, 'group' | 'options'>>;
 
 /** A product after a change, and the event that tells of it. */
 export interface ProductChange {
@@ -39,6 +47,9 @@ export const MOST_UNITS = 1_000_000_000n;
 /** In minor units: a thousand lines of 9,999 such units still add up to less than 2^53. */
 const HIGHEST_PRICE_MINOR = 900_000_000n;
 const LONGEST_SLUG = 100;
+/** So many products, archived ones included, may be variants of each other: each is shown with all of them. */
+export const MOST_VARIANTS = 100;
+const MOST_OPTIONS = 10;
 /** Words that stand where a slug stands in a path of the API. */
 const RESERVED_SLUGS = new Set(['trending']);
 
@@ -49,7 +60,17 @@ export function createProduct(
 ): ProductChange {
   const { id, slug, nowMs } = options;
   return {
-    product: { ...input, id, slug, archived: false, version: 1n, createdAtMs: nowMs, updatedAtMs: nowMs },
+    product: {
+      group: null,
+      options: null,
+      ...input,
+      id,
+      slug,
+      archived: false,
+      version: 1n,
+      createdAtMs: nowMs,
+      updatedAtMs: nowMs,
+    },
     type: 'headroom.catalog.product-created',
   };
 }
@@ -66,7 +87,7 @@ export function changeProduct(
 ): ProductChange | undefined {
   if (product.archived) throw fault('PRODUCT_ARCHIVED');
   const members = Object.keys(changes) as Array<keyof ProductInput>;
-  const different = members.filter((member) => changes[member] !== product[member]);
+  const different = members.filter((member) => !isSame(changes[member], product[member]));
   if (different.length === 0) return undefined;
   const priceAlone = different.every((member) => member === 'priceMinor' || member === 'currency');
   return {
@@ -74,6 +95,11 @@ export function changeProduct(
     type: priceAlone ? 'headroom.catalog.price-changed' : 'headroom.catalog.product-updated',
   };
 }
+
+/** Options are equal when their names and values are: both stand in order. */
+const isSame = (one: unknown, other: unknown): boolean =>
+  one === other ||
+  (typeof one === 'object' && typeof other === 'object' && JSON.stringify(one) === JSON.stringify(other));
 
 /** The product taken out of sale; undefined when it already is. */
 export function archiveProduct(product: Product, nowMs: number): ProductChange | undefined {
@@ -125,18 +151,25 @@ export function readNewProduct(
   request: catalogV1.CreateProductRequest,
   shopCurrency: string,
 ): { input: ProductInput; onHand: bigint } {
-  const { sku, name, description, category, imageUrl, onHand } = request;
+  const { sku, name, description, category, imageUrl, group, onHand } = request;
+  const options = request.options && sortedOptions(request.options.values);
   const price = withCurrency(request.price, shopCurrency);
   validate([
     ...skuErrors(sku),
     ...contentErrors({ name, description, category, imageUrl, price }),
+    ...variantErrors({ group, options }),
     ...(price === undefined ? [{ path: 'price', message: 'is required' }] : []),
-    ...(onHand >= 0n && onHand <= MOST_UNITS
-      ? []
-      : [{ path: 'onHand', message: `must be from 0 to ${MOST_UNITS}` }]),
+    ...onHandErrors(onHand),
   ]);
   const { amountMinor: priceMinor, currency } = price!;
-  return { input: { sku, name, description, category, priceMinor, currency, imageUrl }, onHand };
+  return {
+    input: {
+      ...{ sku, name, description, category, priceMinor, currency, imageUrl },
+      ...(group ? { group } : {}),
+      ...(options ? { options } : {}),
+    },
+    onHand,
+  };
 }
 
 /** The members that a change names; throws VALIDATION_FAILED. A price without a currency has the shop's. */
@@ -144,14 +177,20 @@ export function readChanges(
   request: catalogV1.UpdateProductRequest,
   shopCurrency: string,
 ): Partial<ProductInput> {
-  const { name, description, category, imageUrl } = request;
+  const { name, description, category, imageUrl, group } = request;
   const price = withCurrency(request.price, shopCurrency);
-  validate(contentErrors({ name, description, category, imageUrl, price }));
+  const options = request.options && sortedOptions(request.options.values);
+  validate([
+    ...contentErrors({ name, description, category, imageUrl, price }),
+    ...variantErrors({ group, options }),
+  ]);
   return {
     ...(name === undefined ? {} : { name }),
     ...(description === undefined ? {} : { description }),
     ...(category === undefined ? {} : { category }),
     ...(imageUrl === undefined ? {} : { imageUrl }),
+    ...(group === undefined ? {} : { group: group || null }),
+    ...(options === undefined ? {} : { options }),
     ...(price === undefined ? {} : { priceMinor: price.amountMinor, currency: price.currency }),
   };
 }
@@ -216,6 +255,48 @@ function contentErrors({ name, description, category, imageUrl, price }: Content
     check(/^[A-Z]{3}$/.test(price.currency), 'price.currency', 'must be an ISO 4217 code such as EUR');
   }
   return errors;
+}
+
+/** With the names in order, so that two sets of options can be compared; null when there are none. */
+export function sortedOptions(options: ProductOptions): ProductOptions | null {
+  const entries = Object.entries(options).sort(([one], [other]) => (one < other ? -1 : 1));
+  return entries.length === 0 ? null : Object.fromEntries(entries);
+}
+
+/** An empty group stands for none. */
+function variantErrors(variant: {
+  group: string | undefined;
+  options: ProductOptions | null | undefined;
+}): FieldError[] {
+  const { group } = variant;
+  const entries = Object.entries(variant.options ?? {});
+  const within = (text: string, most: number) =>
+    /^\S(.*\S)?$/.test(text) && length(text) <= most && !CONTROLS.test(text);
+  return [
+    ...(group === undefined || group === '' || within(group, 64)
+      ? []
+      : [{ path: 'group', message: 'must be at most 64 characters, without blanks at its ends' }]),
+    ...(entries.length <= MOST_OPTIONS
+      ? []
+      : [{ path: 'options', message: `must be at most ${MOST_OPTIONS}` }]),
+    ...(entries.every(([name]) => within(name, 40))
+      ? []
+      : [
+          { path: 'options', message: 'must have names of 1 to 40 characters, without blanks at their ends' },
+        ]),
+    ...entries
+      .filter(([name, value]) => within(name, 40) && !within(value, 100))
+      .map(([name]) => ({
+        path: `options.${name}`,
+        message: 'must be 1 to 100 characters, without blanks at its ends',
+      })),
+  ];
+}
+
+function onHandErrors(onHand: bigint): FieldError[] {
+  return onHand >= 0n && onHand <= MOST_UNITS
+    ? []
+    : [{ path: 'onHand', message: `must be from 0 to ${MOST_UNITS}` }];
 }
 
 function skuErrors(sku: string): FieldError[] {

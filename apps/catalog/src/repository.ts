@@ -1,6 +1,6 @@
 import { countRows, sql, type ListTotal, type Queryable, type Tx } from '@headroom/postgres';
 import { isUuidv7 } from '@headroom/resilience';
-import type { Product } from './product';
+import { sortedOptions, type Product, type ProductOptions } from './product';
 
 /** A product with the units that can be sold right now. */
 export type StockedProduct = Product & { available: bigint };
@@ -27,6 +27,8 @@ interface ProductRow {
   price_minor: bigint;
   currency: string;
   image_url: string;
+  variant_group: string | null;
+  options: ProductOptions | null;
   archived: boolean;
   version: bigint;
   created_at: Date;
@@ -44,6 +46,8 @@ const toProduct = (row: ProductRow): StockedProduct => ({
   priceMinor: row.price_minor,
   currency: row.currency,
   imageUrl: row.image_url,
+  group: row.variant_group,
+  options: row.options && sortedOptions(row.options),
   archived: row.archived,
   version: row.version,
   createdAtMs: row.created_at.getTime(),
@@ -70,6 +74,36 @@ export async function lockProduct(tx: Tx, id: string): Promise<StockedProduct | 
   return row && toProduct(row);
 }
 
+const optionsJson = (options: ProductOptions | null) => options && JSON.stringify(options);
+
+/** A product as others of its group show it. */
+export type Variant = Pick<StockedProduct, 'id' | 'options' | 'priceMinor' | 'currency' | 'available'>;
+
+/** The products of a group that are for sale, oldest first. Index: products_variants. */
+export async function findVariants(db: Queryable, group: string): Promise<Variant[]> {
+  const rows = await db.rows<ProductRow>(sql('product.variants')`
+    select p.id, p.options, p.price_minor, p.currency, ${available} from products p
+    where p.variant_group = ${group} and not p.archived order by p.id`);
+  return rows.map(({ id, options, price_minor: priceMinor, currency, available: units }) => ({
+    ...{ id, priceMinor, currency, available: units },
+    options: options && sortedOptions(options),
+  }));
+}
+
+/**
+ * How many products a group has, archived ones included, under a lock on its name: until the transaction ends nobody else joins
+ * the group. Index: products_variants.
+ */
+export async function lockGroup(tx: Tx, group: string): Promise<number> {
+  await tx.execute(
+    sql('product.lock-group')`select pg_advisory_xact_lock(hashtextextended('variants/' || ${group}, 0))`,
+  );
+  const row = await tx.row<{ count: bigint }>(
+    sql('product.count-group')`select count(*) as count from products where variant_group = ${group}`,
+  );
+  return Number(row!.count);
+}
+
 /**
  * Inserts new products and returns how many: fewer than were given when a slug is taken. A SKU that is taken violates
  * products_sku.
@@ -78,14 +112,15 @@ export async function insertProducts(tx: Tx, products: readonly Product[]): Prom
   const column = <T>(read: (product: Product) => T) => products.map(read);
   const time = (ms: number) => new Date(ms);
   return tx.execute(sql('product.insert')`
-    insert into products (id, slug, sku, name, description, category, price_minor, currency, image_url, archived, version,
-      created_at, updated_at)
+    insert into products (id, slug, sku, name, description, category, price_minor, currency, image_url,
+      variant_group, options, archived, version, created_at, updated_at)
     select * from unnest(
       ${column((each) => each.id)}::uuid[], ${column((each) => each.slug)}::text[],
       ${column((each) => each.sku)}::text[], ${column((each) => each.name)}::text[],
       ${column((each) => each.description)}::text[], ${column((each) => each.category)}::text[],
       ${column((each) => each.priceMinor)}::bigint[], ${column((each) => each.currency)}::text[],
-      ${column((each) => each.imageUrl)}::text[], ${column((each) => each.archived)}::boolean[],
+      ${column((each) => each.imageUrl)}::text[], ${column((each) => each.group)}::text[],
+      ${column((each) => optionsJson(each.options))}::jsonb[], ${column((each) => each.archived)}::boolean[],
       ${column((each) => each.version)}::bigint[],
       ${column((each) => time(each.createdAtMs))}::timestamptz[], ${column((each) => time(each.updatedAtMs))}::timestamptz[])
     on conflict (slug) do nothing`);
@@ -97,6 +132,7 @@ export async function updateProduct(tx: Tx, product: Product): Promise<void> {
     update products
     set name = ${product.name}, description = ${product.description}, category = ${product.category},
         price_minor = ${product.priceMinor}, currency = ${product.currency}, image_url = ${product.imageUrl},
+        variant_group = ${product.group}, options = ${optionsJson(product.options)}::jsonb,
         archived = ${product.archived}, version = ${product.version}, updated_at = ${new Date(product.updatedAtMs)}
     where id = ${product.id}`);
 }

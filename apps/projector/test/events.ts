@@ -22,6 +22,8 @@ export function productEvent(
     category: 'kitchen/boards',
     price: { amountMinor: 2_495, currency: 'EUR' },
     imageUrl: null,
+    group: null,
+    options: null,
     archived: false,
     createdAt: '2026-01-01T10:00:00.000Z',
     updatedAt: '2026-01-01T10:00:00.000Z',
