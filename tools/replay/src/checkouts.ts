@@ -1,8 +1,8 @@
 import { Bulkhead, type Clock } from '@headroom/resilience';
+import { describeAnswer, inParallel, UnexpectedAnswer, type Account, type Http } from '@headroom/shop-api';
 import { countryCode } from './countries';
-import { describeAnswer, UnexpectedAnswer, type Http } from './http';
 import { schedule, type Plan, type PlannedOrder } from './plan';
-import { inParallel, type Account, type ShopOrder, type ShopProduct } from './shop';
+import type { ShopOrder, ShopProduct } from './shop';
 
 /** What became of one checkout: an order, or why there is none. */
 export type Placed = { order: PlannedOrder; lagMs: number; tookMs: number } & (

@@ -1,4 +1,13 @@
 import { systemClock } from '@headroom/resilience';
+import {
+  checkSystem,
+  createHttp,
+  inParallel,
+  signInAdmin,
+  startProgress,
+  UsageError,
+  type Account,
+} from '@headroom/shop-api';
 import { randomBytes } from 'node:crypto';
 import {
   awaitSettled,
@@ -10,14 +19,12 @@ import {
   type Placed,
 } from './checkouts';
 import { countryCode } from './countries';
-import { createHttp, reasonOf, UnexpectedAnswer } from './http';
-import { readOptions, UsageError, type ReplayOptions } from './options';
+import { readOptions } from './options';
 import { planOf, type Plan } from './plan';
-import { startProgress } from './progress';
 import { reconcile } from './reconcile';
 import { badRowLines, countBadRows, reconciliationTable, timings } from './report';
 import { FileError, readSalesFile } from './sales-file';
-import { inParallel, openCustomer, signIn, stockProducts, type Account } from './shop';
+import { openCustomer, stockProducts } from './shop';
 
 /** `npm run replay -- FILE --live`: a sales history as live checkouts, reconciled. */
 const MOST_DIFFERENCES = 20;
@@ -45,11 +52,11 @@ async function main(): Promise<number> {
   notesOn(plan).forEach(say);
   if (plan.orders.length === 0) throw new UsageError(`${options.file} has no row that can be replayed`, 65);
 
-  await checkSystem(options);
+  await checkSystem({ gateway: options.gateway, payment: options.payment });
   const clock = systemClock;
   const shop = createHttp(options.gateway, { clock });
   const provider = createHttp(options.payment, { clock });
-  const admin = await signInAdmin(() => signIn(shop, clock, options.admin));
+  const admin = await signInAdmin(shop, clock, options.admin);
 
   const stocking = phase('products', plan.products.length);
   const stocked = await stockProducts(admin, plan.products, {
@@ -172,36 +179,6 @@ function notesOn(plan: Plan): string[] {
       `     no country code is known for ${[...unknown].map((name) => JSON.stringify(name)).join(', ')}: sent to ${FALLBACK_COUNTRY}`,
     );
   return notes;
-}
-
-/** Fails at once, with what to do, where nothing answers; later failures are waited out. */
-async function checkSystem({ gateway, payment }: ReplayOptions): Promise<void> {
-  for (const [name, base] of Object.entries({ gateway, payment })) {
-    const found = await fetch(`${base}/health`, { signal: AbortSignal.timeout(10_000) }).then(
-      async (response) => {
-        await response.body?.cancel();
-        return response.ok ? undefined : `it is not healthy (status ${response.status})`;
-      },
-      (error: unknown) => reasonOf(error),
-    );
-    if (found !== undefined)
-      throw new UsageError(
-        `the ${name} at ${base} cannot be used: ${found}. Start the system with npm start in another terminal, or name another one with --${name}`,
-        69,
-      );
-  }
-}
-
-async function signInAdmin(open: () => Promise<Account>): Promise<Account> {
-  try {
-    return await open();
-  } catch (error) {
-    if (error instanceof UnexpectedAnswer && [400, 401, 403].includes(error.answer.status))
-      throw new UsageError(
-        `${error.message}. Give the sign-in of this system's admin with --admin-email and --admin-password`,
-      );
-    throw error;
-  }
 }
 
 function makeRunName(): string {

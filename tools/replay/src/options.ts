@@ -1,6 +1,4 @@
-import { readRunning } from '@headroom/start';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { addressOption, adminSignIn, runningPorts, UsageError } from '@headroom/shop-api';
 import { parseArgs } from 'node:util';
 
 export interface ReplayOptions {
@@ -37,16 +35,6 @@ orders, units and charges with the file. Exit code 0: no difference, 1: differen
   --json               the result as JSON on standard output, progress on standard error
   --help               this text
 `;
-
-/** The command cannot go on with what it was given: the message says what to do, the code is the exit code. */
-export class UsageError extends Error {
-  constructor(
-    message: string,
-    readonly exitCode = 64,
-  ) {
-    super(message);
-  }
-}
 
 /** Reads the command line; returns the help text where it was asked for. Fails with a UsageError. */
 export function readOptions(
@@ -95,8 +83,8 @@ export function readOptions(
       /^[A-Za-z0-9._-]{1,64}$/,
       'letters, digits, dots and dashes',
     ),
-    gateway: address('gateway', values.gateway ?? `http://127.0.0.1:${ports.gateway}`),
-    payment: address('payment', values.payment ?? `http://127.0.0.1:${ports.payment}`),
+    gateway: addressOption('gateway', values.gateway ?? `http://127.0.0.1:${ports.gateway}`),
+    payment: addressOption('payment', values.payment ?? `http://127.0.0.1:${ports.payment}`),
     json: values.json,
     admin: adminSignIn(values, env),
   };
@@ -126,41 +114,5 @@ function parse(arguments_: readonly string[]) {
     });
   } catch (error) {
     throw new UsageError(`${error instanceof Error ? error.message : String(error)}\n\n${HELP}`);
-  }
-}
-
-function address(name: string, value: string): string {
-  const valid = URL.canParse(value) && ['http:', 'https:'].includes(new URL(value).protocol);
-  if (!valid)
-    throw new UsageError(
-      `--${name} takes a URL such as http://127.0.0.1:8080, found ${JSON.stringify(value)}`,
-    );
-  return value.replace(/\/+$/, '');
-}
-
-/** The ports of the system that was started last on this data directory, or those that it has by default. */
-function runningPorts(data: string): { gateway: number; payment: number } {
-  try {
-    return readRunning(data).ports;
-  } catch {
-    return { gateway: 8080, payment: 8090 };
-  }
-}
-
-function adminSignIn(
-  values: { 'admin-email'?: string; 'admin-password'?: string; data: string },
-  env: Record<string, string | undefined>,
-): { email: string; password: string } {
-  const email = values['admin-email'] ?? env['ADMIN_EMAIL'];
-  const password = values['admin-password'] ?? env['ADMIN_PASSWORD'];
-  if (email && password) return { email, password };
-  const file = join(values.data, 'admin.json');
-  try {
-    const kept = JSON.parse(readFileSync(file, 'utf8')) as { email: string; password: string };
-    return { email: email || kept.email, password: password || kept.password };
-  } catch {
-    throw new UsageError(
-      `there is no admin sign-in: start the system with npm start (it keeps one in ${file}), or give --admin-email and --admin-password`,
-    );
   }
 }

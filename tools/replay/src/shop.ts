@@ -1,6 +1,6 @@
-import { Bulkhead, type Clock } from '@headroom/resilience';
+import type { Clock } from '@headroom/resilience';
+import { codeOf, inParallel, signIn, UnexpectedAnswer, type Account, type Http } from '@headroom/shop-api';
 import { createHmac } from 'node:crypto';
-import { UnexpectedAnswer, type Answer, type Http } from './http';
 import { COUNTER, type PlannedProduct } from './plan';
 
 /** A product as the shop sells it. */
@@ -21,83 +21,6 @@ export interface ShopOrder {
   items: Array<{ productId: string; quantity: number; unitPrice: { amountMinor: number; currency: string } }>;
   total: { amountMinor: number; currency: string };
   placedAt: string;
-}
-
-interface Page<T> {
-  items: T[];
-  page: { nextCursor: string | null };
-}
-
-/** Somebody who is signed in for as long as the run takes. */
-export interface Account {
-  /** A call in this account's name; a token that is about to end, or was refused, is renewed first. */
-  call<T>(
-    method: string,
-    path: string,
-    options?: { body?: unknown; idempotencyKey?: string },
-  ): Promise<Answer<T>>;
-  /** Every item of a list, page after page, for as long as `wanted` says so of the last item of a page. */
-  list<T>(path: string, wanted?: (last: T) => boolean): AsyncGenerator<T>;
-}
-
-interface Session {
-  accessToken: string;
-  refreshToken: string;
-  expiresInSeconds: number;
-}
-
-/** Signs in; fails with an UnexpectedAnswer where e-mail or password is wrong. */
-export async function signIn(
-  http: Http,
-  clock: Clock,
-  credentials: { email: string; password: string },
-): Promise<Account> {
-  const open = async () => {
-    const answer = await http.call<Session>('POST', '/v1/sessions', { body: credentials });
-    if (answer.status !== 201) throw new UnexpectedAnswer(`sign-in of ${credentials.email}`, answer);
-    return { session: answer.body, renewAtMs: renewalOf(answer.body) };
-  };
-  const renewalOf = (session: Session) => clock.now() + session.expiresInSeconds * 800;
-  const renew = async ({ session }: { session: Session }) => {
-    const answer = await http.call<Session>('POST', '/v1/sessions/refresh', {
-      body: { refreshToken: session.refreshToken },
-    });
-    // A refresh whose answer was lost cannot be repeated for long: the password always can.
-    return answer.status === 200 ? { session: answer.body, renewAtMs: renewalOf(answer.body) } : open();
-  };
-
-  let current = await open();
-  let renewing: Promise<unknown> | undefined;
-  const renewed = (stale: Session) => {
-    if (current.session !== stale) return undefined; // somebody else has renewed it meanwhile
-    renewing ??= renew(current)
-      .then((next) => (current = next))
-      .finally(() => (renewing = undefined));
-    return renewing;
-  };
-
-  const account: Account = {
-    async call<T>(method: string, path: string, options: { body?: unknown; idempotencyKey?: string } = {}) {
-      if (clock.now() >= current.renewAtMs) await renewed(current.session);
-      const { session } = current;
-      const answer = await http.call<T>(method, path, { ...options, token: session.accessToken });
-      if (answer.status !== 401) return answer;
-      await renewed(session);
-      return http.call<T>(method, path, { ...options, token: current.session.accessToken });
-    },
-    async *list<T>(path: string, wanted: (last: T) => boolean = () => true) {
-      const joint = path.includes('?') ? '&' : '?';
-      for (let cursor: string | null = ''; cursor !== null;) {
-        const from: string = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
-        const answer: Answer<Page<T>> = await account.call<Page<T>>('GET', `${path}${joint}limit=100${from}`);
-        if (answer.status !== 200) throw new UnexpectedAnswer(`GET ${path}`, answer);
-        yield* answer.body.items;
-        const last = answer.body.items.at(-1);
-        cursor = last !== undefined && wanted(last) ? answer.body.page.nextCursor : null;
-      }
-    },
-  };
-  return account;
 }
 
 /**
@@ -195,34 +118,4 @@ export async function stockProducts(
     onDone();
   });
   return { products, created, existing: found.length, restored };
-}
-
-/** The code of a problem document, or undefined. */
-export function codeOf({ body }: Answer<unknown>): string | undefined {
-  return (body as { code?: string } | undefined)?.code;
-}
-
-/** Runs `work` for every item, so many at a time; the first failure ends it, after those under way. */
-export async function inParallel<T>(
-  items: readonly T[],
-  concurrency: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  const slots = new Bulkhead({ concurrency, queue: Infinity });
-  let failed = false;
-  const results = await Promise.allSettled(
-    items.map((item) =>
-      slots.run(async () => {
-        if (failed) return;
-        try {
-          await work(item);
-        } catch (error) {
-          failed = true;
-          throw error;
-        }
-      }),
-    ),
-  );
-  const failure = results.find((result) => result.status === 'rejected');
-  if (failure) throw failure.reason;
 }

@@ -1,0 +1,1 @@
+export { FileError, minorDigits, readSalesFile, type BadRow, type Sale, type SalesFile } from './sales-file';

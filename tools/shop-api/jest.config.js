@@ -1,0 +1,1 @@
+module.exports = { displayName: 'shop-api', preset: '../../jest.preset.js' };

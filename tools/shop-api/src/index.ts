@@ -1,0 +1,4 @@
+export * from './account';
+export * from './http';
+export * from './progress';
+export * from './system';
