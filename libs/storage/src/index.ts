@@ -1,1 +1,4 @@
-export {};
+export { MOST_PUT_BYTES, PART_BYTES, type BlobInfo, type BlobStore, type UploadedPart } from './blob-store';
+export * from './migrations';
+export * from './open-blob-store';
+export * from './uploads';

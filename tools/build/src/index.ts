@@ -54,7 +54,8 @@ async function buildApp(root: string, name: string): Promise<void> {
   });
   copyDirectory(join(source, 'migrations'), join(output, 'migrations'));
   if (existsSync(join(source, 'migrations')))
-    copyDirectory(join(root, 'libs', 'messaging', 'migrations'), join(output, 'messaging-migrations'));
+    for (const library of readdirSync(join(root, 'libs')))
+      copyDirectory(join(root, 'libs', library, 'migrations'), join(output, `${library}-migrations`));
   replaceDirectory(finished, output);
 }
 
