@@ -1,13 +1,13 @@
-import { orderV1 } from '@headroom/contracts';
+import { guestCartsV1, orderV1 } from '@headroom/contracts';
 import { sql } from '@headroom/postgres';
 import type { Fault } from '@headroom/resilience';
 import { uuidv7 } from '@headroom/resilience';
-import { createRpcClient, serveGrpc, withCallContext, type RpcClient } from '@headroom/rpc';
+import { createRpcClient, serveGrpc, unauthenticated, withCallContext, type RpcClient } from '@headroom/rpc';
 import { silentLogger } from '@headroom/telemetry';
 import { eventually } from '@headroom/testing';
 import { createHash } from 'node:crypto';
 import { bodyOf, openOrderShop, type OrderProcess, type OrderShop } from '../test/order-shop';
-import { orderService, parsePlaceOrder } from './api';
+import { guestCartService, orderService, parsePlaceOrder } from './api';
 
 jest.setTimeout(60_000);
 
@@ -15,6 +15,7 @@ let shop: OrderShop;
 let service: OrderProcess;
 let server: { port: number; close(): Promise<void> };
 let client: RpcClient<typeof orderV1.OrderServiceService>;
+let guests: RpcClient<typeof guestCartsV1.GuestCartServiceService>;
 
 beforeAll(async () => {
   shop = await openOrderShop();
@@ -22,24 +23,30 @@ beforeAll(async () => {
   server = await serveGrpc({
     host: '127.0.0.1',
     port: 0,
-    services: [orderService(service)],
+    services: [orderService(service), guestCartService(service)],
     // Verifying tokens is the rpc library's business: here a token is the user's id, with `admin:` before it for an admin.
-    verifyToken: async (token) => ({
-      userId: token.replace('admin:', ''),
-      sessionId: '',
-      role: token.startsWith('admin:') ? 'admin' : 'customer',
-      tier: 'free',
-      issuedAtSeconds: 0,
-      expiresAtSeconds: 0,
-    }),
+    verifyToken: async (token) => {
+      if (token === 'forged') throw unauthenticated('the access token is not valid');
+      return {
+        userId: token.replace('admin:', ''),
+        sessionId: '',
+        role: token.startsWith('admin:') ? 'admin' : 'customer',
+        tier: 'free',
+        issuedAtSeconds: 0,
+        expiresAtSeconds: 0,
+      };
+    },
     logger: silentLogger,
     graceMs: 200,
   });
-  client = createRpcClient(orderV1.OrderServiceService, { address: `127.0.0.1:${server.port}` });
+  const address = `127.0.0.1:${server.port}`;
+  client = createRpcClient(orderV1.OrderServiceService, { address });
+  guests = createRpcClient(guestCartsV1.GuestCartServiceService, { address });
 });
 afterAll(async () => {
   await service.watch.close();
   client.close();
+  guests.close();
   await server.close();
   await shop.close();
 });
@@ -73,13 +80,11 @@ const placeAs = async (userId: string, quantity = 1, paymentToken = 'tok_ok') =>
     ),
   ).id;
 
-it('asks for an access token on every method, and for the role admin where another acts', async () => {
+it('asks for an access token on every method but those of carts, and for the role admin where another acts', async () => {
   const orderId = uuidv7();
   const request = { orderId, asAdmin: false };
   const calls: Array<() => Promise<unknown>> = [
-    () => client.getCart({}),
-    () => client.putCartItem({ productId: uuidv7(), quantity: 1 }),
-    () => client.removeCartItem({ productId: uuidv7() }),
+    () => guests.mergeGuestCart({ cartToken: '' }),
     () => client.placeOrder(placing([])),
     () => client.cancelOrder({ ...placing([]), ...request }),
     () => client.getOrder(request),
@@ -95,6 +100,26 @@ it('asks for an access token on every method, and for the role admin where anoth
   ];
   for (const call of adminCalls)
     await expect(as(uuidv7(), call)).rejects.toMatchObject({ code: 'FORBIDDEN' });
+});
+
+it('serves a guest by token, ignores the token beside a session, and refuses a session that does not verify', async () => {
+  const productId = shop.addProduct();
+  const { cartToken, ...cart } = await as(undefined, () => client.putCartItem({ productId, quantity: 2 }));
+  expect(cartToken).toMatch(/^[\w-]{43}$/);
+  expect(cart).toMatchObject({ version: 1n, items: [{ productId, quantity: 2 }] });
+  const request = { cartToken: cartToken! };
+  expect(await as(undefined, () => client.getCart(request))).toMatchObject(cart);
+  const user = uuidv7();
+  expect((await as(user, () => client.getCart(request))).items).toEqual([]);
+  await as(user, () => client.removeCartItem({ productId, ...request }));
+  const own = await as(user, () => client.putCartItem({ productId, quantity: 5, ...request }));
+  expect(own.cartToken).toBeUndefined();
+  expect((await as(undefined, () => client.getCart(request))).items).toMatchObject([{ quantity: 2 }]);
+  await expect(as('forged', () => client.getCart(request))).rejects.toMatchObject({
+    code: 'UNAUTHENTICATED',
+  });
+  expect(await as(user, () => guests.mergeGuestCart(request))).toEqual({ mergedLines: 1 });
+  expect((await as(user, () => client.getCart({}))).items).toMatchObject([{ quantity: 7 }]);
 });
 
 it("shows an order to its owner and to an admin; another user's is not found, nor is a malformed id", async () => {

@@ -1,10 +1,11 @@
-import { fault, orderV1 } from '@headroom/contracts';
+import { fault, guestCartsV1, orderV1 } from '@headroom/contracts';
 import type { Database } from '@headroom/postgres';
 import { isUuidv7, type FieldError } from '@headroom/resilience';
 import { currentCall, implement, type GrpcService, type ServerCall } from '@headroom/rpc';
-import type { Carts } from './cart';
+import { MOST_LINES, MOST_QUANTITY, type Carts } from './cart';
 import type { Checkout } from './checkout';
 import { orderMessage } from './events';
+import type { GuestCarts } from './guest-cart';
 import type { Order, ShippingAddress } from './order';
 import { countOrders, findOrder, listChangedOrders, oldestUnpublishedMs, type CartLine } from './repository';
 import type { OrderWatch } from './watch';
@@ -13,17 +14,16 @@ import type { OrderWatch } from './watch';
 const LIST_LIMIT = { default: 100, most: 500 };
 /** How much earlier than asked `ListRecentOrders` looks: more than clocks differ and a transaction lasts. */
 const RECENT_MARGIN_MS = 30_000;
-const MOST_LINES = 1_000;
-const MOST_QUANTITY = 9_999;
 
 /** The service's methods: each checks the form of its request and the caller's right, then hands over. */
 export function orderService(deps: {
   db: Database;
   carts: Carts;
+  guestCarts: GuestCarts;
   checkout: Checkout;
   watch: OrderWatch;
 }): GrpcService {
-  const { db, carts, checkout, watch } = deps;
+  const { db, carts, guestCarts, checkout, watch } = deps;
 
   /** The order if the caller may see it. */
   const visibleOrder = async (
@@ -37,19 +37,24 @@ export function orderService(deps: {
   };
 
   return implement('headroom.order.v1.OrderService', orderV1.OrderServiceService, {
-    async getCart(_request, call) {
+    async getCart({ cartToken }, call) {
+      if (isGuest()) return guestCarts.get(cartToken);
       return carts.get((await call.principal()).userId);
     },
-    async putCartItem({ productId, quantity, ifVersion }, call) {
-      const { userId } = await call.principal();
+    async putCartItem({ productId, quantity, ifVersion, cartToken }, call) {
+      const owner = isGuest() ? undefined : await call.principal();
       requireProductId(productId);
       if (!isQuantity(quantity)) throw invalid([{ path: 'quantity', message: QUANTITY_MESSAGE }]);
-      return carts.put(userId, { productId, quantity }, ifVersion);
+      return owner
+        ? carts.put(owner.userId, { productId, quantity }, ifVersion)
+        : guestCarts.put(cartToken, { productId, quantity }, ifVersion);
     },
-    async removeCartItem({ productId, ifVersion }, call) {
-      const { userId } = await call.principal();
+    async removeCartItem({ productId, ifVersion, cartToken }, call) {
+      const owner = isGuest() ? undefined : await call.principal();
       requireProductId(productId);
-      return carts.remove(userId, productId, ifVersion);
+      return owner
+        ? carts.remove(owner.userId, productId, ifVersion)
+        : guestCarts.remove(cartToken, productId, ifVersion);
     },
 
     async placeOrder(request, call) {
@@ -91,6 +96,19 @@ export function orderService(deps: {
     },
   });
 }
+
+/** What becomes of a guest's cart when the guest signs in. */
+export function guestCartService(deps: { guestCarts: GuestCarts }): GrpcService {
+  return implement('headroom.order.v1.GuestCartService', guestCartsV1.GuestCartServiceService, {
+    async mergeGuestCart({ cartToken }, call) {
+      const { userId } = await call.principal();
+      return { mergedLines: await deps.guestCarts.merge(cartToken, userId) };
+    },
+  });
+}
+
+/** True for a caller without an access token; one that does not verify is refused, not taken for a guest. */
+const isGuest = (): boolean => currentCall()?.accessToken === undefined;
 
 /** The form of the key, which every repeated request must bring in the same way. */
 function keyedRequest(request: { idempotencyKey: string; fingerprint: Buffer; requestId: string }) {

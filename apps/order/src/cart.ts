@@ -8,7 +8,10 @@ export interface Quotes {
   getQuotes(request: catalogV1.GetQuotesRequest): Promise<catalogV1.GetQuotesResponse>;
 }
 
-/** Carts of signed-in users, always shown at today's prices. */
+/** Runs in the transaction of a write, after the cart has been locked; what it throws undoes the write. */
+export type Companion = (tx: Tx, nowMs: number) => Promise<void>;
+
+/** Carts by their owner, always shown at today's prices. */
 export interface Carts {
   get(ownerId: string): Promise<orderV1.Cart>;
   /** Faults: PRODUCT_UNAVAILABLE, VERSION_MISMATCH, CURRENCY_MIXED (409), VALIDATION_FAILED when the cart is full. */
@@ -16,15 +19,23 @@ export interface Carts {
     ownerId: string,
     line: { productId: string; quantity: number },
     ifVersion: bigint | undefined,
+    companion?: Companion,
   ): Promise<orderV1.Cart>;
   /** Removes a product, also one that is not in the cart. Fault: VERSION_MISMATCH. */
-  remove(ownerId: string, productId: string, ifVersion: bigint | undefined): Promise<orderV1.Cart>;
+  remove(
+    ownerId: string,
+    productId: string,
+    ifVersion: bigint | undefined,
+    companion?: Companion,
+  ): Promise<orderV1.Cart>;
 }
 
 /** As many lines as an order may have. */
-const MOST_LINES = 1_000;
+export const MOST_LINES = 1_000;
+/** Of one product. */
+export const MOST_QUANTITY = 9_999;
 /** Writers of one cart at the same moment go round; more than a few rounds means something is wrong. */
-const MOST_ROUNDS = 10;
+export const MOST_ROUNDS = 10;
 
 /**
  * Makes the carts. A change is decided on what was read and written only if the cart is still the same (compare and set on
@@ -66,6 +77,7 @@ export function createCarts(deps: {
   const change = async (
     ownerId: string,
     ifVersion: bigint | undefined,
+    companion: Companion | undefined,
     decideOn: (cart: StoredCart) => Promise<{ write: (tx: Tx, nowMs: number) => Promise<void> } | undefined>,
   ): Promise<StoredCart> => {
     for (let round = 1; ; round += 1) {
@@ -76,21 +88,21 @@ export function createCarts(deps: {
       const written = await db.transaction(async (tx) => {
         const nowMs = clock.now();
         if (!(await raiseCartVersion(tx, ownerId, cart.version, nowMs))) return undefined;
+        await companion?.(tx, nowMs);
         await decision.write(tx, nowMs);
         return readCart(tx, ownerId);
       });
       if (written) return written;
-      if (round >= MOST_ROUNDS)
-        throw fault('OVERLOADED', { detail: 'the cart is being changed too often', retryAfterSeconds: 1 });
+      if (round >= MOST_ROUNDS) throw changedTooOften();
     }
   };
 
   return {
     get: async (ownerId) => show(await readCart(db, ownerId)),
 
-    async put(ownerId, line, ifVersion) {
+    async put(ownerId, line, ifVersion, companion) {
       let quotes = new Map<string, catalogV1.Quote>();
-      const cart = await change(ownerId, ifVersion, async (current) => {
+      const cart = await change(ownerId, ifVersion, companion, async (current) => {
         const others = current.lines.filter((each) => each.productId !== line.productId);
         quotes = await quotesOf([line.productId, ...others.map((each) => each.productId)]);
         const price = quotes.get(line.productId)?.price;
@@ -119,8 +131,8 @@ export function createCarts(deps: {
       return show(cart, quotes);
     },
 
-    async remove(ownerId, productId, ifVersion) {
-      const cart = await change(ownerId, ifVersion, async (current) =>
+    async remove(ownerId, productId, ifVersion, companion) {
+      const cart = await change(ownerId, ifVersion, companion, async (current) =>
         current.lines.some((line) => line.productId === productId)
           ? { write: (tx) => deleteCartLine(tx, ownerId, productId) }
           : undefined,
@@ -129,5 +141,8 @@ export function createCarts(deps: {
     },
   };
 }
+
+export const changedTooOften = () =>
+  fault('OVERLOADED', { detail: 'the cart is being changed too often', retryAfterSeconds: 1 });
 
 const versionMismatch = () => fault('VERSION_MISMATCH', { detail: 'the cart has changed since it was read' });

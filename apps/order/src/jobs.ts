@@ -7,6 +7,7 @@ import { orderEvent } from './events';
 import { placedAtMs, type Order } from './order';
 import type { Payments } from './payment';
 import {
+  deleteExpiredGuestCarts,
   deleteExpiredKeys,
   deleteSaga,
   findOrders,
@@ -276,11 +277,12 @@ export async function makePartitionsAhead(db: Queryable, nowMs: number): Promise
 }
 
 const KEYS_PER_ROUND = 500;
+const GUEST_CARTS_PER_ROUND = 100;
 const HOUR_MS = 3_600_000;
 
 /**
  * Starts what has to be done again and again: partitions ahead (now and hourly), expired idempotency keys (in batches of
- * 500, every minute), and the gauge of overdue sagas. Safe in any number of processes.
+ * 500, every minute), expired carts of guests (in batches of 100, every minute), and the gauge of overdue sagas. Safe in any number of processes.
  */
 export function startUpkeep(deps: { db: Database; clock: Clock; logger: Logger }): {
   close(): Promise<void>;
@@ -302,6 +304,10 @@ export function startUpkeep(deps: { db: Database; clock: Clock; logger: Logger }
     loop('deleting expired keys', 60_000, async () => {
       const deleted = await deleteExpiredKeys(db, clock.now(), KEYS_PER_ROUND);
       return deleted === KEYS_PER_ROUND;
+    }),
+    loop('deleting expired carts', 60_000, async () => {
+      const deleted = await deleteExpiredGuestCarts(db, clock.now(), GUEST_CARTS_PER_ROUND);
+      return deleted === GUEST_CARTS_PER_ROUND;
     }),
     loop('counting overdue sagas', 15_000, async () => {
       const { count, oldestDueAtMs } = await overdueSagas(db, clock.now());

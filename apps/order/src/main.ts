@@ -4,10 +4,11 @@ import { migrate, migrationsDirectory, openDatabase } from '@headroom/postgres';
 import { systemClock } from '@headroom/resilience';
 import { createRpcClient, createTokenVerifier, serveGrpc } from '@headroom/rpc';
 import { runService } from '@headroom/service';
-import { orderService } from './api';
+import { guestCartService, orderService } from './api';
 import { createCarts } from './cart';
 import { createCheckout } from './checkout';
 import { orderConfig } from './config';
+import { createGuestCarts } from './guest-cart';
 import { createSagaRunner, startUpkeep } from './jobs';
 import { createPayments } from './payment';
 import { findOrders } from './repository';
@@ -89,10 +90,14 @@ void runService(
         returnUnits: (orderId) => sagas.step(orderId, RETURN_BUDGET_MS),
       });
       const carts = createCarts({ db, catalog, clock, shopCurrency: config.SHOP_CURRENCY });
+      const guestCarts = createGuestCarts({ db, carts, catalog, clock });
       const server = await serveGrpc({
         host: config.BIND_ADDRESS,
         port: config.PORT,
-        services: [orderService({ db, carts, checkout, watch })],
+        services: [
+          orderService({ db, carts, guestCarts, checkout, watch }),
+          guestCartService({ guestCarts }),
+        ],
         verifyToken,
         logger,
       });

@@ -420,6 +420,80 @@ export async function takeOutOfCart(
     where i.owner_id = ${ownerId} and i.product_id = ordered.product_id and i.quantity > ordered.quantity`);
 }
 
+// Guests' carts
+
+/** A guest's cart that has not expired. */
+export interface GuestCart {
+  cartId: string;
+  expiresAtMs: number;
+}
+
+/** The cart that a token stands for; undefined when there is none or its time is over. Index: primary key. */
+export async function findGuestCart(
+  db: Queryable,
+  tokenHash: Buffer,
+  nowMs: number,
+): Promise<GuestCart | undefined> {
+  const row = await db.row<{ cart_id: string; expires_at: Date }>(sql('guest-cart.find')`
+    select cart_id, expires_at from guest_carts where token_hash = ${tokenHash} and expires_at > ${new Date(nowMs)}`);
+  return row && { cartId: row.cart_id, expiresAtMs: row.expires_at.getTime() };
+}
+
+/** Ties a new token to a cart that this transaction has made. */
+export async function insertGuestCart(
+  db: Queryable,
+  guest: GuestCart & { tokenHash: Buffer },
+): Promise<void> {
+  await db.execute(sql('guest-cart.insert')`
+    insert into guest_carts (token_hash, cart_id, expires_at)
+    values (${guest.tokenHash}, ${guest.cartId}, ${new Date(guest.expiresAtMs)})`);
+}
+
+/** Lets a guest's cart live until `expiresAtMs`; false when there is none or its time is over. Index: primary key. */
+export async function prolongGuestCart(
+  db: Queryable,
+  tokenHash: Buffer,
+  times: { nowMs: number; expiresAtMs: number },
+): Promise<boolean> {
+  const prolonged = await db.execute(sql('guest-cart.prolong')`
+    update guest_carts set expires_at = ${new Date(times.expiresAtMs)}
+    where token_hash = ${tokenHash} and expires_at > ${new Date(times.nowMs)}`);
+  return prolonged === 1;
+}
+
+/**
+ * Deletes up to `limit` guests' carts whose time is over, with their lines, and says how many. Waits for nobody: a cart that
+ * is being used right now is left, and one that was prolonged meanwhile no longer matches. Index: guest_carts_expiry.
+ */
+export async function deleteExpiredGuestCarts(db: Queryable, nowMs: number, limit: number): Promise<number> {
+  return db.execute(sql('guest-cart.delete-expired')`
+    with old as materialized ( -- a plain subquery may run once per row of the other side, and lock more than the limit
+      select g.cart_id from guest_carts g join carts c on c.owner_id = g.cart_id
+      where g.expires_at <= ${new Date(nowMs)}
+      order by g.expires_at limit ${limit} for update of g, c skip locked
+    )
+    delete from carts c using old where c.owner_id = old.cart_id`);
+}
+
+/**
+ * Moves lines from one cart into another; where a product stands in both, the quantities add up to at most `mostQuantity`.
+ * A line keeps the time at which it was added. For the holder of both carts' locks. Indexes: primary key.
+ */
+export async function moveCartLines(
+  db: Queryable,
+  move: { fromId: string; toId: string; productIds: readonly string[]; mostQuantity: number },
+): Promise<void> {
+  await db.execute(sql('cart.move-lines')`
+    with moved as (
+      delete from cart_items where owner_id = ${move.fromId} and product_id = any(${move.productIds}::uuid[])
+      returning product_id, quantity, added_at
+    )
+    insert into cart_items as line (owner_id, product_id, quantity, added_at)
+    select ${move.toId}, product_id, quantity, added_at from moved
+    on conflict (owner_id, product_id)
+      do update set quantity = least(${move.mostQuantity}, line.quantity + excluded.quantity)`);
+}
+
 // Rows
 
 interface KeyRow {

@@ -31,6 +31,8 @@ export interface CatalogDouble {
   loseAnswers: boolean;
   /** Lets a hold end by time: its units are available to others. */
   expireHold(orderId: string): void;
+  /** Runs inside `getQuotes`, before its answer. */
+  beforeQuotes: () => Promise<void> | void;
   /** Runs inside `placeHold`, before its effect. */
   beforeHold: (orderId: string) => Promise<void> | void;
   close(): Promise<void>;
@@ -72,16 +74,19 @@ export async function startCatalogDouble(): Promise<CatalogDouble> {
     setStock: unused,
     listStockLedger: unused,
     getQuotes: ({ productIds }) =>
-      answer('getQuotes', () => ({
-        quotes: productIds.flatMap((productId) => {
-          const product = sold(productId);
-          if (!product) return [];
-          const { name, priceMinor, currency, available } = product;
-          return [
-            { productId, name, price: { amountMinor: priceMinor, currency }, available: BigInt(available) },
-          ];
-        }),
-      })),
+      answer('getQuotes', async () => {
+        await double.beforeQuotes();
+        return {
+          quotes: productIds.flatMap((productId) => {
+            const product = sold(productId);
+            if (!product) return [];
+            const { name, priceMinor, currency, available } = product;
+            return [
+              { productId, name, price: { amountMinor: priceMinor, currency }, available: BigInt(available) },
+            ];
+          }),
+        };
+      }),
     placeHold: ({ orderId, lines }) =>
       answer('placeHold', async () => {
         await double.beforeHold(orderId);
@@ -142,6 +147,7 @@ export async function startCatalogDouble(): Promise<CatalogDouble> {
     calls,
     down: false,
     loseAnswers: false,
+    beforeQuotes: () => undefined,
     beforeHold: () => undefined,
     expireHold(orderId) {
       const hold = holds.get(orderId)!;

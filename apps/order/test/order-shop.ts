@@ -8,6 +8,7 @@ import { createTestDatabase, eventually, ManualClock, type TestDatabase } from '
 import { createHash } from 'node:crypto';
 import { createCarts, type Carts } from '../src/cart';
 import { createCheckout, type Checkout, type PlaceRequest } from '../src/checkout';
+import { createGuestCarts, type GuestCarts } from '../src/guest-cart';
 import { createSagaRunner, makePartitionsAhead, type SagaRunner } from '../src/jobs';
 import type { Order } from '../src/order';
 import { createPayments } from '../src/payment';
@@ -27,6 +28,7 @@ export interface OrderProcess {
   db: Database;
   checkout: Checkout;
   carts: Carts;
+  guestCarts: GuestCarts;
   sagas: SagaRunner;
   watch: OrderWatch;
   /** True once the process has died; nothing it does has any effect from then on, and nothing it was asked for answers. */
@@ -119,8 +121,9 @@ export async function openOrderShop({ paymentTimeoutMs = 1_000 } = {}): Promise<
       returnUnits: (orderId) => sagas.step(orderId, 1_000),
     });
     const carts = createCarts({ db, catalog: holds, clock: processClock, shopCurrency: 'EUR' });
+    const guestCarts = createGuestCarts({ db, carts, catalog: holds, clock: processClock });
     const started: OrderProcess = {
-      ...{ db, checkout, carts, sagas, watch, dead: mortality.dead, death: mortality.death },
+      ...{ db, checkout, carts, guestCarts, sagas, watch, dead: mortality.dead, death: mortality.death },
       async stop() {
         processes.delete(started);
         const ending = async () => {
