@@ -165,6 +165,25 @@ describe('merging at sign-in', () => {
     expect(await service.carts.get(user)).toMatchObject({ total: { currency: 'USD' } });
   });
 
+  it("decides by the owner's cart as it is when the lines are written, not as it was when prices were asked for", async () => {
+    const user = uuidv7();
+    const euros = shop.addProduct();
+    const token = await guestWith([{ productId: euros, quantity: 1 }]);
+    const dollars = shop.addProduct({ currency: 'USD' });
+    for (const first of [true, false]) {
+      shop.catalog.beforeQuotes = async () => {
+        shop.catalog.beforeQuotes = () => undefined;
+        await service.carts.put(user, { productId: dollars, quantity: first ? 1 : 2 }, undefined);
+      };
+      expect(await service.guestCarts.merge(token, user)).toBe(0);
+      expect(linesOf(await service.carts.get(user))).toEqual([
+        { productId: dollars, quantity: first ? 1 : 2 },
+      ]);
+      if (first) await service.carts.remove(user, dollars, undefined);
+    }
+    expect(linesOf(await service.guestCarts.get(token))).toEqual([{ productId: euros, quantity: 1 }]);
+  });
+
   it("leaves what the owner's cart has no room for, and sums up what is in it already", async () => {
     const user = uuidv7();
     const full = Array.from({ length: 999 }, () => uuidv7());
