@@ -17,11 +17,14 @@ beforeAll(async () => {
 });
 afterAll(() => shop.close());
 
-/** A guest's new cart with these lines. */
+/** A guest's new cart with these lines, put one after the other. */
 async function guestWith(lines: Array<{ productId: string; quantity: number }>): Promise<string> {
   let token: string | undefined;
-  for (const line of lines) token ??= (await service.guestCarts.put(token, line, undefined)).cartToken;
-  for (const line of lines.slice(1)) await service.guestCarts.put(token, line, undefined);
+  for (const line of lines) {
+    shop.clock.advance(1);
+    const cart = await service.guestCarts.put(token, line, undefined);
+    token ??= cart.cartToken;
+  }
   return token!;
 }
 const linesOf = (cart: { items: Array<{ productId: string; quantity: number }> }) =>
@@ -130,8 +133,8 @@ describe('merging at sign-in', () => {
     const [a, b, c] = [shop.addProduct(), shop.addProduct(), shop.addProduct()];
     const user = uuidv7();
     await service.carts.put(user, { productId: a, quantity: 9_000 }, undefined);
-    await service.carts.put(user, { productId: b, quantity: 1 }, undefined);
     shop.clock.advance(1);
+    await service.carts.put(user, { productId: b, quantity: 1 }, undefined);
     const token = await guestWith([
       { productId: a, quantity: 1_000 },
       { productId: b, quantity: 2 },
