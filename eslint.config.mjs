@@ -42,7 +42,7 @@ const allKinds = [
 ];
 
 /** Tests of the libraries that `testing` is built on use it: a circle of test files only. */
-const testOnly = ['contracts', 'postgres', 'messaging', 'rpc', 'service', 'telemetry', 'resilience'].flatMap(
+const testOnly = ['contracts', 'postgres', 'messaging', 'jobs', 'rpc', 'service', 'telemetry', 'resilience'].flatMap(
   (library) => [
     [`@headroom/${library}`, '@headroom/testing'],
     ['@headroom/testing', `@headroom/${library}`],
@@ -53,6 +53,7 @@ const testOnly = ['contracts', 'postgres', 'messaging', 'rpc', 'service', 'telem
 const owned = {
   pg: 'libs/postgres',
   kafkajs: 'libs/messaging',
+  'pg-boss': 'libs/jobs',
   ioredis: 'libs/redis',
   '@grpc/grpc-js': 'libs/rpc',
   'prom-client': 'libs/telemetry',

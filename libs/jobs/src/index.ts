@@ -1,1 +1,19 @@
-export {};
+export { type DeadLetter, type DeadLetterPage } from './dead-jobs';
+export { JobLost, PermanentJobError } from './failure';
+export * from './jobs';
+export * from './merge-newest-first';
+export * from './migrations';
+export { type EnqueueOptions, type QueueOptions } from './queues';
+export {
+  addProgress,
+  createTrackedJob,
+  finishTrackedJob,
+  listTrackedJobs,
+  loadTrackedJob,
+  type Progress,
+  type TrackedJob,
+  type TrackedJobError,
+  type TrackedJobPage,
+  type TrackedJobStatus,
+} from './tracked-jobs';
+export { type JobHandler, type RunningJob } from './worker';

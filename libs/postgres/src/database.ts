@@ -5,7 +5,7 @@ import type { Statement } from './sql';
 
 /** Runs statements: a pool, or one transaction. */
 export interface Queryable {
-  /** All rows. */
+  /** All rows; of several statements in one text, those of all, in order. */
   rows<Row>(statement: Statement): Promise<Row[]>;
   /** The first row, or undefined. */
   row<Row>(statement: Statement): Promise<Row | undefined>;
@@ -152,7 +152,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   };
 
   const queryable = (use: (statement: Statement) => Promise<pg.QueryResult>): Queryable => ({
-    rows: async <Row>(statement: Statement) => (await use(statement)).rows as Row[],
+    rows: async <Row>(statement: Statement) => rowsOf(await use(statement)) as Row[],
     row: async <Row>(statement: Statement) => (await use(statement)).rows[0] as Row | undefined,
     execute: async (statement) => (await use(statement)).rowCount ?? 0,
   });
@@ -229,6 +229,11 @@ export class CommitUnknown extends Fault {
     });
     this.name = 'CommitUnknown';
   }
+}
+
+/** The driver answers several statements in one text with a list of results. */
+function rowsOf(result: pg.QueryResult | pg.QueryResult[]): unknown[] {
+  return Array.isArray(result) ? result.flatMap((each) => each.rows as unknown[]) : result.rows;
 }
 
 /** The SQLSTATE of a database error, or undefined. */
