@@ -1,0 +1,1 @@
+module.exports = { displayName: 'recommend', preset: '../../jest.preset.js' };

@@ -1,0 +1,3 @@
+export * from './association';
+export * from './blend';
+export * from './forward-decay';

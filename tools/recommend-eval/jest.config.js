@@ -1,0 +1,1 @@
+module.exports = { displayName: 'recommend-eval', preset: '../../jest.preset.js' };
