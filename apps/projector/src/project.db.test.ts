@@ -212,7 +212,7 @@ it('drops a replaced version after the grace period, with its offsets and its gr
   await rebuildNow(sales);
   await eventually(async () => {
     const versions = (await listVersions(system.views.db)).filter((each) => each.view === 'sales');
-    expect(versions).toEqual([{ view: 'sales', version: 2, shape: 1, state: 'live' }]);
+    expect(versions).toEqual([{ view: 'sales', version: 2, shape: sales.shape, state: 'live' }]);
     const left = await system.views.db.rows(sql('test.left')`
       select 'offset' as what from consumer_offsets where group_name = 'projector.sales.v1'
       union all select 'mark' from view_watermarks where view = 'sales' and version = 1

@@ -1,5 +1,11 @@
 import { fault, type DomainEvent } from '@headroom/contracts';
-import { consumeEvents, forgetGroup, type Consumer, type EventLog } from '@headroom/messaging';
+import {
+  consumeEvents,
+  forgetGroup,
+  type Consumer,
+  type EventLog,
+  type ReceivedEvent,
+} from '@headroom/messaging';
 import type { Database, Tx } from '@headroom/postgres';
 import { startPoller, systemClock, type Clock } from '@headroom/resilience';
 import { gauge, type Logger } from '@headroom/telemetry';
@@ -12,6 +18,7 @@ import {
   listRetired,
   listVersions,
   readWatermark,
+  refreshReport,
   saveMarks,
   schemaOf,
   swapVersions,
@@ -40,6 +47,10 @@ export interface ProjectionOptions {
   logger: Logger;
   /** The versions that this process keeps; default: all that are live or being built. */
   keeps?: (version: ViewVersion) => boolean;
+  /** For refreshing reports, where that may take longer than a statement of `db` may; default: `db`. */
+  reportsDb?: Database;
+  /** How often reports are refreshed, default 60,000 ms; those of a version being built twelve times as often. */
+  reportIntervalMs?: number;
   /** How long a replaced version stays for readers that have not heard of it, default 30,000 ms. */
   graceMs?: number;
   clock?: Clock;
@@ -68,6 +79,7 @@ interface Kept {
  */
 export function startProjection(options: ProjectionOptions): Projection {
   const { db, log, views, logger, graceMs = 30_000, clock = systemClock } = options;
+  const { reportsDb = db, reportIntervalMs = 60_000 } = options;
   const keeps = options.keeps ?? (() => true);
   const kept = new Map<string, Kept>();
   let ensured = false;
@@ -78,25 +90,28 @@ export function startProjection(options: ProjectionOptions): Projection {
     const group = groupOf(version);
     const held = new WeakSet<Tx>();
     const marks = new Map<string, PartitionMark>();
+    const applyBatch = async (tx: Tx, received: ReadonlyArray<ReceivedEvent<DomainEvent>>) => {
+      if (!held.has(tx)) {
+        if (!(await holdVersion(tx, version)))
+          throw fault('DEPENDENCY_UNAVAILABLE', { detail: `${group} has been replaced` });
+        held.add(tx);
+      }
+      const { partition } = received[0]!;
+      try {
+        await view.apply(tx, schema, { events: received.map(({ event }) => event), partition }, clock.now());
+      } catch (error) {
+        held.delete(tx); // undoing one event may give the lock back
+        throw error;
+      }
+    };
     const consumer = await consumeEvents<DomainEvent>({
       log,
       db,
       group,
       topics: view.topics,
       logger,
-      async apply(tx, { event, partition }) {
-        if (!held.has(tx)) {
-          if (!(await holdVersion(tx, version)))
-            throw fault('DEPENDENCY_UNAVAILABLE', { detail: `${group} has been replaced` });
-          held.add(tx);
-        }
-        try {
-          await view.apply(tx, schema, { event, partition }, clock.now());
-        } catch (error) {
-          held.delete(tx); // undoing one event may give the lock back
-          throw error;
-        }
-      },
+      apply: (tx, received) => applyBatch(tx, [received]),
+      applyBatch,
       onCaughtUp: (topic, partition, atMs) =>
         void marks.set(`${topic}/${partition}`, { topic, partition, caughtUpMs: atMs }),
     });
@@ -174,6 +189,24 @@ export function startProjection(options: ProjectionOptions): Projection {
     clock,
     onError: (error) => logger.warn('looking after the views failed', { err: error }),
   });
+  // Beside the round: a refresh takes seconds where much was sold, and watermarks must not wait for it.
+  const reports = startPoller({
+    idleMs: CHORES_MS,
+    clock,
+    onError: (error) => logger.warn('refreshing reports failed: the next round tries again', { err: error }),
+    async round() {
+      for (const { view, version } of kept.values())
+        for (const report of view.reports ?? [])
+          await refreshReport(
+            reportsDb,
+            view,
+            version,
+            report,
+            version.state === 'building' ? reportIntervalMs / 12 : reportIntervalMs,
+          );
+      return false;
+    },
+  });
   return {
     fatal() {
       for (const each of kept.values()) {
@@ -183,6 +216,7 @@ export function startProjection(options: ProjectionOptions): Projection {
       return undefined;
     },
     async close() {
+      await reports.close();
       await poller.close();
       await Promise.all([...kept.values()].map((each) => each.consumer.close()));
     },

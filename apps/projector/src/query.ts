@@ -1,4 +1,4 @@
-import { fault, queryV1, type Position } from '@headroom/contracts';
+import { fault, queryV1, TOPICS, type Position } from '@headroom/contracts';
 import type { Database, Queryable } from '@headroom/postgres';
 import { isUuidv7, systemClock, type Clock } from '@headroom/resilience';
 import { implement, type GrpcService, type ServerCall } from '@headroom/rpc';
@@ -149,7 +149,7 @@ export function queryService(options: QueryOptions): GrpcService {
       const after = /^(\d{4}-\d{2}-\d{2})\/([A-Z]{3})$/.exec(request.after);
       if (request.after !== '' && !after) throw fault('CURSOR_INVALID');
       const live = await liveSince(sales, request.positions, call);
-      const watermarkMs = await readWatermark(db, sales, live);
+      const watermarkMs = await readWatermark(db, sales, live, [TOPICS.order]);
       const rows = await listSalesDays(db, live.schema, {
         from: request.from,
         to: request.to,
@@ -287,7 +287,7 @@ const moneyOf = (money: { amountMinor: number; currency: string }) => ({
 
 const orderOf = (row: OrderRow) => ({
   id: row.id,
-  userId: row.user_id,
+  userId: row.user_id ?? '',
   status: row.status,
   paymentStatus: row.payment_status,
   cancelReason: row.cancel_reason ?? '',

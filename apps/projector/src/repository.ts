@@ -75,6 +75,9 @@ async function createTables(tx: Tx, view: View, version: number): Promise<void> 
   const schema = schemaOf({ view: view.name, version });
   await tx.execute(sql('versions.create-schema')`create schema ${schema}`);
   await tx.execute(view.create(schema));
+  await tx.execute(sql('refreshes.create')`
+    insert into view_refreshes (view, version, report)
+    select ${view.name}, ${version}, report from unnest(${view.reports ?? []}::text[]) as r (report)`);
 }
 
 /**
@@ -89,8 +92,8 @@ export async function holdVersion(tx: Tx, { view, version }: ViewVersion): Promi
 }
 
 /**
- * Makes the version being built the live one, unless the live one has applied more: no reader sees a view go back. Waits for
- * the live version's batches under way (`holdVersion`). True when the swap was made.
+ * Makes the version being built the live one, unless the live one has applied more or has fresher reports: no reader sees a
+ * view go back. Waits for the live version's batches under way (`holdVersion`). True when the swap was made.
  */
 export function swapVersions(db: Database, building: ViewVersion): Promise<boolean> {
   return db.transaction(async (tx) => {
@@ -107,6 +110,12 @@ export function swapVersions(db: Database, building: ViewVersion): Promise<boole
           and built.topic = live.topic and built.partition = live.partition
         where live.group_name = ${groupOf(live)} and live.next_offset > coalesce(built.next_offset, 0) limit 1`);
       if (ahead) return false;
+      const reportAhead = await tx.row(sql('versions.live-report-ahead')`
+        select from view_refreshes as built
+        left join view_refreshes as live on live.view = built.view and live.report = built.report and live.version = ${live.version}
+        where built.view = ${building.view} and built.version = ${building.version}
+          and (built.as_of_ms = 0 or built.as_of_ms < coalesce(live.as_of_ms, 0)) limit 1`);
+      if (reportAhead) return false;
       await tx.execute(sql('versions.retire')`
         update view_versions set state = 'retired', retired_at = now()
         where view = ${live.view} and version = ${live.version}`);
@@ -172,21 +181,79 @@ export async function saveMarks(
 /**
  * The watermark of a version: every event written to the log before this moment (milliseconds since the Unix epoch) has been
  * applied; 0 while a partition is still being caught up with. Events that could not be applied hold it back: it never claims
- * what their rows lack. Read it before the rows that it is to vouch for.
+ * what their rows lack. Read it before the rows that it is to vouch for. `topics`: those that the rows depend on, by default
+ * all of the view.
  */
 export async function readWatermark(
   db: Queryable,
   view: View,
   { version }: Pick<ViewVersion, 'version'>,
+  topics: View['topics'] = view.topics,
 ): Promise<number> {
-  const partitions = view.topics.reduce((sum, topic) => sum + topic.partitions, 0);
+  const partitions = topics.reduce((sum, topic) => sum + topic.partitions, 0);
+  const names = topics.map((topic) => topic.name);
   const row = await db.row<{ marked: bigint; caught_up_ms: bigint | null; parked_at: Date | null }>(
     sql('watermarks.read')`
       select count(*) as marked, min(caught_up_ms) as caught_up_ms,
         (select min(appended_at) from parked_events
-         where group_name = ${groupOf({ view: view.name, version })}) as parked_at
-      from view_watermarks where view = ${view.name} and version = ${version}`,
+         where group_name = ${groupOf({ view: view.name, version })} and topic = any(${names})) as parked_at
+      from view_watermarks where view = ${view.name} and version = ${version} and topic = any(${names})`,
   );
   if (!row || row.caught_up_ms === null || row.marked < BigInt(partitions)) return 0;
   return Math.min(Number(row.caught_up_ms), row.parked_at?.getTime() ?? Infinity);
+}
+
+/**
+ * Brings one materialized view of a version up to date, unless that was done less than `intervalMs` ago, another process is at
+ * it, or the version has not caught up with the log yet. Readers are not held up. Where nothing was applied since the last time
+ * only `as_of` moves. True when it was brought up to date.
+ */
+export function refreshReport(
+  db: Database,
+  view: View,
+  version: Pick<ViewVersion, 'view' | 'version'>,
+  report: string,
+  intervalMs: number,
+): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    const due = await tx.row<{ seen: string }>(sql('refreshes.due')`
+      select seen from view_refreshes
+      where view = ${version.view} and version = ${version.version} and report = ${report}
+        and refreshed_at <= clock_timestamp() - ${intervalMs} * interval '1 millisecond' for update skip locked`);
+    if (!due) return false;
+    // In this order: what the watermark vouches for is in `seen`, and what is in `seen` is in the refreshed rows.
+    const watermarkMs = await readWatermark(tx, view, version);
+    if (watermarkMs === 0) return false;
+    const seen = await readApplied(tx, groupOf(version));
+    if (seen !== due.seen)
+      await tx.execute(sql('refreshes.run')`
+        refresh materialized view concurrently ${schemaOf(version)}.${sql.identifier(report)}`);
+    await tx.execute(sql('refreshes.note')`
+      update view_refreshes
+      set as_of_ms = greatest(as_of_ms, ${watermarkMs}), seen = ${seen}, refreshed_at = clock_timestamp()
+      where view = ${version.view} and version = ${version.version} and report = ${report}`);
+    return true;
+  });
+}
+
+/**
+ * A text that changes with every event that a group applies: batches move the offsets, and parked events that are applied
+ * later leave the table.
+ */
+async function readApplied(db: Queryable, group: string): Promise<string> {
+  const row = await db.row<{ applied: string }>(sql('refreshes.applied')`
+    select (select coalesce(sum(next_offset), 0) from consumer_offsets where group_name = ${group}) || '/' ||
+      (select count(*) from parked_events where group_name = ${group}) as applied`);
+  return row!.applied;
+}
+
+/** What a report vouches for, as a watermark (`readWatermark`); 0: never refreshed. Read it before the report's rows. */
+export async function readAsOf(
+  db: Queryable,
+  { view, version }: Pick<ViewVersion, 'view' | 'version'>,
+  report: string,
+): Promise<number> {
+  const row = await db.row<{ as_of_ms: bigint }>(sql('refreshes.as-of')`
+    select as_of_ms from view_refreshes where view = ${view} and version = ${version} and report = ${report}`);
+  return Number(row?.as_of_ms ?? 0n);
 }

@@ -121,11 +121,11 @@ export function orderEvent(
   });
 }
 
-/** The event alone, as a consumer gets it. */
+/** Events alone, as a view gets them. */
 export const received = (
-  event: PublishableEvent,
+  events: readonly PublishableEvent[],
   partition = 0,
-): { event: DomainEvent; partition: number } => ({
-  event: event.event,
+): { events: DomainEvent[]; partition: number } => ({
+  events: events.map(({ event }) => event),
   partition,
 });

@@ -4,7 +4,7 @@ import { createTestDatabase, eventually, type TestDatabase } from '@headroom/tes
 import { randomUUID } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { consumeEvents, type CloudEvent } from './consumer';
+import { consumeEvents, type CloudEvent, type ConsumerOptions } from './consumer';
 import type { Batch, ConsumeOptions, EventLog, LogRecord, Subscription } from './event-log';
 import { lagOf } from './lag';
 import { messagingMigrations } from './migrations';
@@ -454,7 +454,7 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
       }
     });
 
-    describe('with consumeEvents', () => {
+    describe.each(['event by event', 'by batch'])('with consumeEvents, %s', (mode) => {
       const event = (key: string, number: number): CloudEvent => ({
         specversion: '1.0',
         id: randomUUID(),
@@ -487,6 +487,14 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
         maxRecords = 500,
         db: Database = reader.db,
       ) => {
+        const applyBatch: NonNullable<ConsumerOptions<CloudEvent>['applyBatch']> = async (tx, received) => {
+          const keys = received.map(({ key }) => `${group}/${key}`);
+          const effects = received.map(({ event: { data } }) => (data as { number: number }).number);
+          await tx.execute(sql('test.effect')`
+            insert into effects (key, number)
+            select key, number from unnest(${keys}::text[], ${effects}::int[]) with ordinality as e (key, number, n) order by n`);
+          for (const each of received) await check(each.event);
+        };
         const consumer = await consumeEvents({
           log: client,
           db,
@@ -494,15 +502,8 @@ export function describeEventLog(name: string, start: () => Promise<LogUnderTest
           topics: [topic],
           logger: silentLogger,
           maxRecords,
-          apply: async (tx, received) => {
-            const { number } = received.event.data as { number: number };
-            await tx.execute(
-              sql(
-                'test.effect',
-              )`insert into effects (key, number) values (${`${group}/${received.key}`}, ${number})`,
-            );
-            await check(received.event);
-          },
+          apply: (tx, received) => applyBatch(tx, [received]),
+          ...(mode === 'by batch' ? { applyBatch } : {}),
         });
         running.push(consumer);
         return consumer;

@@ -1,8 +1,8 @@
 import { TOPICS } from '@headroom/contracts';
-import { sql, type Queryable, type SqlPart } from '@headroom/postgres';
-import { idsOf, orderOf, type View } from './view';
+import { countRows, sql, type ListTotal, type Queryable, type SqlPart } from '@headroom/postgres';
+import { idsOf, jsonRows, ordersOf, type View } from './view';
 
-/** The order history of each user: one row per order with its newest state. */
+/** The order history of each user, and of the shop: one row per order with its newest state. */
 export const orders: View = {
   name: 'orders',
   shape: 1,
@@ -25,15 +25,28 @@ export const orders: View = {
     );
     create index orders_by_user on ${schema}.orders (user_id, id)`,
 
-  async apply(tx, schema, { event }) {
-    const order = orderOf(event);
-    if (!order) return;
+  async apply(tx, schema, { events }) {
+    const rows = ordersOf(events).map(({ order, version }) => ({
+      id: order.id,
+      user_id: order.userId || null,
+      version,
+      status: order.status,
+      payment_status: order.paymentStatus,
+      cancel_reason: order.cancelReason,
+      items: order.items,
+      total_minor: order.total.amountMinor,
+      currency: order.total.currency,
+      placed_at: order.placedAt,
+      updated_at: order.updatedAt,
+    }));
+    if (rows.length === 0) return;
     await tx.execute(sql('orders.apply')`
       insert into ${schema}.orders as known (id, user_id, version, status, payment_status, cancel_reason, items,
         total_minor, currency, placed_at, updated_at)
-      values (${order.id}, ${order.userId || null}, ${event.aggregateversion}, ${order.status}, ${order.paymentStatus},
-        ${order.cancelReason}, ${JSON.stringify(order.items)}, ${order.total.amountMinor}, ${order.total.currency},
-        ${order.placedAt}, ${order.updatedAt})
+      select id, user_id, version, status, payment_status, cancel_reason, items, total_minor, currency, placed_at, updated_at
+      from json_to_recordset(${jsonRows(rows)}::json) as r (id uuid, user_id uuid, version bigint, status text,
+        payment_status text, cancel_reason text, items jsonb, total_minor bigint, currency text, placed_at timestamptz,
+        updated_at timestamptz)
       on conflict (id) do update set (user_id, version, status, payment_status, cancel_reason, items, total_minor,
         currency, placed_at, updated_at) = (excluded.user_id, excluded.version, excluded.status,
         excluded.payment_status, excluded.cancel_reason, excluded.items, excluded.total_minor, excluded.currency,
@@ -51,7 +64,8 @@ export const orders: View = {
 /** One order as the view has it. */
 export interface OrderRow {
   id: string;
-  user_id: string;
+  /** Null: imported history that belongs to no account. */
+  user_id: string | null;
   version: bigint;
   status: string;
   payment_status: string;
@@ -69,6 +83,24 @@ export interface OrderRow {
   updated_at: Date;
 }
 
+const COLUMNS = sql.part`id, user_id, version, status, payment_status, cancel_reason, items, total_minor, currency, placed_at,
+  updated_at`;
+
+/** Everybody's orders, newest first; keyset by id over the primary key: an order's id is a UUIDv7 of when it was placed. */
+export function listAllOrders(
+  db: Queryable,
+  schema: SqlPart,
+  query: { afterId: string | undefined; limit: number },
+): Promise<OrderRow[]> {
+  const after = query.afterId === undefined ? sql.empty : sql.part`where id < ${query.afterId}::uuid`;
+  return db.rows(sql('orders.list-all')`
+    select ${COLUMNS} from ${schema}.orders ${after} order by id desc limit ${query.limit}`);
+}
+
+/** How many orders there are: exact up to 10,000, then an estimate. */
+export const countAllOrders = (db: Queryable, schema: SqlPart): Promise<ListTotal> =>
+  countRows(db, 'orders.list-all', sql.part`${schema}.orders`);
+
 /** A user's orders, newest first; keyset by id over the index (user_id, id), or an offset for the first pages. */
 export function listOrdersOfUser(
   db: Queryable,
@@ -77,7 +109,6 @@ export function listOrdersOfUser(
 ): Promise<OrderRow[]> {
   const after = query.afterId === undefined ? sql.empty : sql.part`and id < ${query.afterId}::uuid`;
   return db.rows(sql('orders.list')`
-    select id, user_id, version, status, payment_status, cancel_reason, items, total_minor, currency, placed_at, updated_at
-    from ${schema}.orders where user_id = ${query.userId} ${after}
+    select ${COLUMNS} from ${schema}.orders where user_id = ${query.userId} ${after}
     order by id desc limit ${query.limit} offset ${query.offset}`);
 }

@@ -1,6 +1,6 @@
-import { TOPICS } from '@headroom/contracts';
+import { TOPICS, type DomainEvent, type ProductData } from '@headroom/contracts';
 import { countRows, sql, type ListTotal, type Queryable, type SqlPart, type Tx } from '@headroom/postgres';
-import { idsOf, isUnder, orderOf, type View } from './view';
+import { idsOf, isUnder, jsonRows, newestOf, ordersOf, type View } from './view';
 
 /** `popular` counts the units of confirmed orders placed within this time. */
 const POPULAR_MS = 30 * 24 * 3_600_000;
@@ -79,57 +79,10 @@ export const products: View = {
     );
     create index popularity_changes_by_product on ${schema}.popularity_changes (product_id)`,
 
-  async apply(tx, schema, { event }, nowMs) {
-    if (isUnder(event, 'catalog.stock-')) {
-      const stock = event.data;
-      await tx.execute(sql('products.apply-stock')`
-        insert into ${schema}.products as known (id, stock_version, available)
-        values (${stock.productId}, ${event.aggregateversion}, ${stock.available})
-        on conflict (id) do update set stock_version = excluded.stock_version, available = excluded.available
-        where known.stock_version < excluded.stock_version`);
-      return;
-    }
-    if (isUnder(event, 'catalog.product-') || isUnder(event, 'catalog.price-')) {
-      const product = event.data;
-      await tx.execute(sql('products.apply')`
-        insert into ${schema}.products as known (id, version, slug, sku, name, description, category, price_minor,
-          currency, image_url, archived, created_at, updated_at)
-        values (${product.id}, ${event.aggregateversion}, ${product.slug}, ${product.sku}, ${product.name},
-          ${product.description}, ${product.category}, ${product.price.amountMinor}, ${product.price.currency},
-          ${product.imageUrl}, ${product.archived}, ${product.createdAt}, ${product.updatedAt})
-        on conflict (id) do update set (version, slug, sku, name, description, category, price_minor, currency, image_url,
-          archived, created_at, updated_at) = (excluded.version, excluded.slug, excluded.sku, excluded.name,
-          excluded.description, excluded.category, excluded.price_minor, excluded.currency, excluded.image_url,
-          excluded.archived, excluded.created_at, excluded.updated_at)
-        where known.version < excluded.version`);
-      return;
-    }
-    const order = orderOf(event);
-    if (!order || Date.parse(order.placedAt) <= nowMs - POPULAR_MS) return;
-    const before = await tx.row<{ version: bigint; product_ids: string[]; units: string[] }>(
-      sql('products.counted')`
-        select version, product_ids, units from ${schema}.counted where order_id = ${order.id} for update`,
-    );
-    const confirmed = order.status === 'confirmed';
-    if (before ? before.version >= BigInt(event.aggregateversion) : !confirmed) return;
-    const units = new Map<string, bigint>();
-    if (confirmed)
-      for (const item of order.items)
-        units.set(item.productId, (units.get(item.productId) ?? 0n) + BigInt(item.quantity));
-    await tx.execute(sql('products.count')`
-      insert into ${schema}.counted (order_id, version, placed_at, product_ids, units)
-      values (${order.id}, ${event.aggregateversion}, ${order.placedAt}, ${[...units.keys()]}, ${[...units.values()]})
-      on conflict (order_id) do update set (version, product_ids, units) =
-        (excluded.version, excluded.product_ids, excluded.units)`);
-    const changes = new Map(units);
-    before?.product_ids.forEach((id, index) =>
-      changes.set(id, (changes.get(id) ?? 0n) - BigInt(before.units[index]!)),
-    );
-    const changed = [...changes].filter(([, change]) => change !== 0n);
-    if (changed.length === 0) return;
-    await tx.execute(sql('products.note-popularity')`
-      insert into ${schema}.popularity_changes (product_id, units)
-      select * from unnest(${changed.map(([id]) => id)}::uuid[], ${changed.map(([, change]) => change)}::bigint[])`);
+  async apply(tx, schema, { events }, nowMs) {
+    await applyProducts(tx, schema, events);
+    await applyStock(tx, schema, events);
+    await notePopularity(tx, schema, events, nowMs);
   },
 
   async upkeep(db, schema, nowMs) {
@@ -165,6 +118,112 @@ function scopeIndexes(schema: SqlPart, scope: string): SqlPart {
   return sql.part`${index('newest', sql.part`id`)};
     ${index('price', sql.part`currency, price_minor, id`)};
     ${index('popular', sql.part`popular, id`)}`;
+}
+
+async function applyProducts(tx: Tx, schema: SqlPart, events: readonly DomainEvent[]): Promise<void> {
+  const rows = newestOf(events)
+    .filter((event) => isUnder(event, 'catalog.product-') || isUnder(event, 'catalog.price-'))
+    .map((event) => {
+      const product = event.data as ProductData;
+      return {
+        id: product.id,
+        version: event.aggregateversion,
+        slug: product.slug,
+        sku: product.sku,
+        name: product.name,
+        description: product.description,
+        category: product.category,
+        price_minor: product.price.amountMinor,
+        currency: product.price.currency,
+        image_url: product.imageUrl,
+        archived: product.archived,
+        created_at: product.createdAt,
+        updated_at: product.updatedAt,
+      };
+    });
+  if (rows.length === 0) return;
+  const columns = sql.part`id, version, slug, sku, name, description, category, price_minor, currency, image_url, archived,
+    created_at, updated_at`;
+  await tx.execute(sql('products.apply')`
+    insert into ${schema}.products as known (${columns})
+    select ${columns}
+    from json_to_recordset(${jsonRows(rows)}::json) as r (id uuid, version bigint, slug text, sku text, name text,
+      description text, category text, price_minor bigint, currency text, image_url text, archived boolean,
+      created_at timestamptz, updated_at timestamptz)
+    on conflict (id) do update set (version, slug, sku, name, description, category, price_minor, currency, image_url,
+      archived, created_at, updated_at) = (excluded.version, excluded.slug, excluded.sku, excluded.name,
+      excluded.description, excluded.category, excluded.price_minor, excluded.currency, excluded.image_url,
+      excluded.archived, excluded.created_at, excluded.updated_at)
+    where known.version < excluded.version`);
+}
+
+async function applyStock(tx: Tx, schema: SqlPart, events: readonly DomainEvent[]): Promise<void> {
+  const rows = newestOf(events)
+    .filter((event) => isUnder(event, 'catalog.stock-'))
+    .map(({ data: stock, aggregateversion: version }) => ({
+      id: stock.productId,
+      version,
+      available: stock.available,
+    }));
+  if (rows.length === 0) return;
+  await tx.execute(sql('products.apply-stock')`
+    insert into ${schema}.products as known (id, stock_version, available)
+    select id, version, available
+    from json_to_recordset(${jsonRows(rows)}::json) as r (id uuid, version bigint, available bigint)
+    on conflict (id) do update set stock_version = excluded.stock_version, available = excluded.available
+    where known.stock_version < excluded.stock_version`);
+}
+
+/** Orders that were placed longer ago than counts are left out, whenever they become known. */
+async function notePopularity(
+  tx: Tx,
+  schema: SqlPart,
+  events: readonly DomainEvent[],
+  nowMs: number,
+): Promise<void> {
+  const recent = ordersOf(events).filter(({ order }) => Date.parse(order.placedAt) > nowMs - POPULAR_MS);
+  if (recent.length === 0) return;
+  const known = new Map(
+    (
+      await tx.rows<{ order_id: string; version: bigint; product_ids: string[]; units: string[] }>(
+        sql('products.counted')`
+          select order_id, version, product_ids, units from ${schema}.counted
+          where order_id = any(${recent.map(({ order }) => order.id)}::uuid[]) order by order_id for update`,
+      )
+    ).map((row) => [row.order_id, row]),
+  );
+  const newer = recent.filter(({ order, version }) => (known.get(order.id)?.version ?? 0n) < BigInt(version));
+  const changes = new Map<string, bigint>();
+  const change = (productId: string, units: bigint) =>
+    changes.set(productId, (changes.get(productId) ?? 0n) + units);
+  const rows = newer.map(({ order, version }) => {
+    const before = known.get(order.id);
+    before?.product_ids.forEach((id, index) => change(id, -BigInt(before.units[index]!)));
+    const units = new Map<string, bigint>();
+    if (order.status === 'confirmed')
+      for (const item of order.items)
+        units.set(item.productId, (units.get(item.productId) ?? 0n) + BigInt(item.quantity));
+    units.forEach((count, id) => change(id, count));
+    return {
+      order_id: order.id,
+      version,
+      placed_at: order.placedAt,
+      product_ids: `{${[...units.keys()].join(',')}}`,
+      units: `{${[...units.values()].join(',')}}`,
+    };
+  });
+  await tx.execute(sql('products.count')`
+    insert into ${schema}.counted (order_id, version, placed_at, product_ids, units)
+    select order_id, version, placed_at, product_ids::uuid[], units::bigint[]
+    from json_to_recordset(${jsonRows(rows)}::json) as r (order_id uuid, version bigint, placed_at timestamptz,
+      product_ids text, units text)
+    on conflict (order_id) do update set (version, product_ids, units) =
+      (excluded.version, excluded.product_ids, excluded.units)`);
+  const changed = [...changes].filter(([, units]) => units !== 0n);
+  if (changed.length === 0) return;
+  await tx.execute(sql('products.note-popularity')`
+    insert into ${schema}.popularity_changes (product_id, units)
+    select * from unnest(${changed.map(([id]) => id)}::uuid[], ${changed.map(([, units]) => units)}::bigint[])`);
 }
 
 /** Takes orders that have become too old out of `popular`; several processes share the work. */

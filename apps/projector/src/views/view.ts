@@ -2,11 +2,11 @@ import type { DomainEvent, EventDataByType, EventType, OrderData } from '@headro
 import type { TopicSpec } from '@headroom/messaging';
 import type { Queryable, SqlPart, Statement, Tx } from '@headroom/postgres';
 
-/** An event as it is applied to a view. */
-export interface AppliedEvent {
-  event: DomainEvent;
+/** Events of one partition in the order of the log, to be applied to a view at once. */
+export interface AppliedBatch {
+  events: readonly DomainEvent[];
   /**
-   * The partition of the topic that it came from. One consumer at a time applies a partition, so a counter row per
+   * The partition of the topic that they came from. One consumer at a time applies a partition, so a counter row per
    * partition is never contended, whatever the number of consumers.
    */
   partition: number;
@@ -24,10 +24,15 @@ export interface View {
   topics: readonly TopicSpec[];
   /** The subject kinds whose positions a reader may wait for, e.g. `product`. */
   subjects: readonly string[];
+  /** Materialized views in the schema, each with a unique index, to be refreshed from time to time (reports.ts). */
+  reports?: readonly string[];
   /** Makes the tables and indexes in an empty schema. */
   create(schema: SqlPart): Statement;
-  /** Applies one event inside the transaction that also moves the consumer's offset. */
-  apply(tx: Tx, schema: SqlPart, applied: AppliedEvent, nowMs: number): Promise<void>;
+  /**
+   * Applies events inside the transaction that also moves the consumer's offset, in a few statements however many they are. What
+   * is stored afterwards does not depend on how the log was cut into batches.
+   */
+  apply(tx: Tx, schema: SqlPart, batch: AppliedBatch, nowMs: number): Promise<void>;
   /** Work that time rather than an event makes necessary, once a second; safe to run in several processes at once. */
   upkeep?(db: Queryable, schema: SqlPart, nowMs: number): Promise<void>;
   /** The versions stored of these subjects (`<kind>/<id>`); those never seen are left out. */
@@ -44,9 +49,28 @@ export function isUnder<P extends string>(
   return event.type.startsWith(`headroom.${prefix}`);
 }
 
-/** The state of an order event, or undefined for any other. */
-export const orderOf = (event: DomainEvent): OrderData | undefined =>
-  isUnder(event, 'order.') ? event.data : undefined;
+/**
+ * The newest event of each subject: every event carries its aggregate's whole state, so that those before it in a batch
+ * change nothing that would be seen.
+ */
+export function newestOf(events: readonly DomainEvent[]): DomainEvent[] {
+  const newest = new Map<string, DomainEvent>();
+  for (const event of events) {
+    const known = newest.get(event.subject);
+    if (!known || known.aggregateversion < event.aggregateversion) newest.set(event.subject, event);
+  }
+  return [...newest.values()];
+}
+
+/** The newest state of each order among the events, with its version. */
+export const ordersOf = (events: readonly DomainEvent[]): Array<{ order: OrderData; version: number }> =>
+  newestOf(events)
+    .filter((event) => isUnder(event, 'order.'))
+    .map((event) => ({ order: event.data, version: event.aggregateversion }));
+
+/** Rows as the parameter of `json_to_recordset`: one statement and one parameter, whatever their number. */
+export const jsonRows = (rows: readonly object[]): string =>
+  JSON.stringify(rows, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
 
 /** The units of an order. */
 export const unitsOf = (order: OrderData): bigint =>

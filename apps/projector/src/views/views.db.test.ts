@@ -47,13 +47,26 @@ async function freshView(view: View) {
   await test.db.execute(view.create(sql.part`${schema}`));
   const apply = async (...events: PublishableEvent[]) => {
     for (const event of events)
-      await test.db.transaction((tx) => view.apply(tx, schema, received(event), NOW));
+      await test.db.transaction((tx) => view.apply(tx, schema, received([event]), NOW));
   };
+  const applyAtOnce = (...events: PublishableEvent[]) =>
+    test.db.transaction((tx) => view.apply(tx, schema, received(events), NOW));
   const dump = () => dumpSchema(test.db, name);
-  return { schema, apply, dump, upkeep: (nowMs = NOW) => view.upkeep!(test.db, schema, nowMs) };
+  return { schema, apply, applyAtOnce, dump, upkeep: (nowMs = NOW) => view.upkeep!(test.db, schema, nowMs) };
 }
 
 const idAt = (ms: number) => uuidv7(ms);
+
+/** Numbers from 0 to 1 that are the same in every run (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
 
 describe('every view', () => {
   const product = idAt(NOW);
@@ -88,6 +101,58 @@ describe('every view', () => {
       const once = await upkept();
       await apply(...history, ...[...history].reverse());
       expect(await upkept()).toEqual(once);
+    },
+  );
+
+  it.each([products, orders, sales, customers])(
+    'stores the same of $name however the log is cut into batches',
+    async (view) => {
+      const random = seeded(7);
+      const users = [idAt(NOW), idAt(NOW)];
+      const productIds = Array.from({ length: 6 }, () => idAt(NOW));
+      const streams = [
+        ...users.map((id) => [userEvent(1, id, 'Ada'), userEvent(2, id, 'Ada L.')]),
+        ...productIds.map((id) =>
+          [1, 2, 3].map((version) => productEvent(version, { id, name: `V${version}` })),
+        ),
+        ...productIds.map((id) => [1, 2, 3].map((version) => stockEvent(version, id, version * 3))),
+        ...Array.from({ length: 40 }, (_, index) => {
+          const each = {
+            id: idAt(NOW),
+            userId: index % 9 === 0 ? null : users[index % 2]!,
+            placedAt: daysAgo(index),
+            currency: index % 8 === 0 ? 'USD' : 'EUR',
+            lines: [0, 1, 2].map((line) => ({
+              productId: productIds[(index + line * 3) % 6]!,
+              quantity: 1 + line,
+              priceMinor: 100 + index,
+            })),
+          };
+          const events = [orderEvent(1, { ...each, status: 'pending' })];
+          if (index % 3 > 0) events.push(orderEvent(2, { ...each, status: 'confirmed' }));
+          if (index % 5 === 0) events.push(orderEvent(events.length + 1, { ...each, status: 'cancelled' }));
+          return events;
+        }),
+      ];
+      // Any mixture that keeps the order of each aggregate.
+      const events: PublishableEvent[] = [];
+      while (streams.some((stream) => stream.length > 0)) {
+        const next = streams[Math.floor(random() * streams.length)]!.shift();
+        if (next) events.push(next);
+      }
+      const oneByOne = await freshView(view);
+      await oneByOne.apply(...events);
+      const batched = await freshView(view);
+      for (let from = 0; from < events.length;) {
+        const size = 1 + Math.floor(random() * 60);
+        await batched.applyAtOnce(...events.slice(from, from + size));
+        from += size;
+      }
+      const upkept = async (each: typeof batched) => {
+        if (view.upkeep) await each.upkeep();
+        return each.dump();
+      };
+      expect(await upkept(batched)).toEqual(await upkept(oneByOne));
     },
   );
 });
@@ -148,14 +213,16 @@ describe('sales', () => {
           tx,
           schema,
           received(
-            orderEvent(1, {
-              id: uuidv7(),
-              userId: uuidv7(),
-              status: 'confirmed',
-              placedAt: `${day}T00:00:00.000Z`,
-              currency,
-              lines: [{ productId: uuidv7(), quantity: 1, priceMinor: 100 }],
-            }),
+            [
+              orderEvent(1, {
+                id: uuidv7(),
+                userId: uuidv7(),
+                status: 'confirmed',
+                placedAt: `${day}T00:00:00.000Z`,
+                currency,
+                lines: [{ productId: uuidv7(), quantity: 1, priceMinor: 100 }],
+              }),
+            ],
             partition,
           ),
           NOW,
