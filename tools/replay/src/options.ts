@@ -3,6 +3,8 @@ import { parseArgs } from 'node:util';
 
 export interface ReplayOptions {
   file: string;
+  /** As live checkouts rather than as history. */
+  live: boolean;
   speed: number;
   concurrency: number;
   currency: string;
@@ -11,29 +13,34 @@ export interface ReplayOptions {
   gateway: string;
   payment: string;
   settleSeconds: number;
+  patienceSeconds: number;
   json: boolean;
   admin: { email: string; password: string };
 }
 
-const HELP = `npm run replay -- FILE --live [options]
+const HELP = `npm run replay -- FILE [options]
 
-Places every invoice of a sales history (CSV) as a live checkout in the running system, then compares
-orders, units and charges with the file. Exit code 0: no difference, 1: differences or failure,
-64: wrong use, 65: the file cannot be read, 69: the system does not answer, 130: interrupted.
+Brings a sales history (CSV) into the running system with its own dates and prices: registers its customers, makes the
+products that are missing, imports its invoices, then compares invoices, units and revenue of each day with the sales
+report. The same file again changes nothing. With --live the invoices are placed as checkouts of today instead, and
+orders, units and charges are compared. Exit code 0: no difference, 1: differences or failure, 64: wrong use, 65: the
+file cannot be read, 69: the system does not answer, 130: interrupted.
 
-  --speed N            how many times faster than the file's own pace (500)
-  --concurrency N      most checkouts at a time (32)
   --currency CODE      the currency of the file's prices (GBP)
-  --sku-prefix TEXT    put before each StockCode, to keep the file's products apart
-  --run NAME           name of the run; an interrupted run goes on under its name (made up)
+  --sku-prefix TEXT    put before each StockCode and invoice number, to keep the file's things apart
   --gateway URL        the shop API (the system that npm start started, or http://127.0.0.1:8080)
-  --payment URL        the payment sandbox (likewise, or http://127.0.0.1:8090)
   --admin-email, --admin-password
                        the admin sign-in (ADMIN_EMAIL and ADMIN_PASSWORD, or what npm start wrote)
   --data DIR           data directory of npm start (.data)
-  --settle-seconds N   stop waiting when no order was confirmed or cancelled for so long (120)
   --json               the result as JSON on standard output, progress on standard error
   --help               this text
+  --patience-seconds N the report follows an import: a difference counts after so long (60)
+  --live               as live checkouts; and then:
+  --speed N            how many times faster than the file's own pace (500)
+  --concurrency N      most checkouts at a time (32)
+  --run NAME           name of the run; an interrupted run goes on under its name (made up)
+  --payment URL        the payment sandbox (likewise, or http://127.0.0.1:8090)
+  --settle-seconds N   stop waiting when no order was confirmed or cancelled for so long (120)
 `;
 
 /** Reads the command line; returns the help text where it was asked for. Fails with a UsageError. */
@@ -47,11 +54,11 @@ export function readOptions(
   const [file, ...others] = positionals;
   if (file === undefined) throw new UsageError(`name the file to replay\n\n${HELP}`);
   if (others.length > 0) throw new UsageError(`one file at a time, found also ${others.join(', ')}`);
-  if (!values.live)
-    throw new UsageError(
-      'only live checkouts can be replayed so far, not past orders with their own dates: add --live',
-    );
-  const number = (name: 'speed' | 'concurrency' | 'settle-seconds', min: number, max: number) => {
+  const number = (
+    name: 'speed' | 'concurrency' | 'settle-seconds' | 'patience-seconds',
+    min: number,
+    max: number,
+  ) => {
     const value = Number(values[name]);
     if (!(value >= min && value <= max))
       throw new UsageError(
@@ -67,9 +74,11 @@ export function readOptions(
   const ports = runningPorts(values.data);
   return {
     file,
+    live: values.live,
     speed: number('speed', 0.001, 1_000_000),
     concurrency: Math.round(number('concurrency', 1, 1_000)),
     settleSeconds: number('settle-seconds', 1, 86_400),
+    patienceSeconds: number('patience-seconds', 0, 86_400),
     currency: match('currency', values.currency, /^[A-Z]{3}$/, 'an ISO 4217 code such as GBP'),
     skuPrefix: match(
       'sku-prefix',
@@ -107,6 +116,7 @@ function parse(arguments_: readonly string[]) {
         'admin-email': { type: 'string' },
         'admin-password': { type: 'string' },
         data: { type: 'string', default: '.data' },
+        'patience-seconds': { type: 'string', default: '60' },
         'settle-seconds': { type: 'string', default: '120' },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },

@@ -1,4 +1,5 @@
 import type { Placed } from './checkouts';
+import type { ComparedDay } from './history';
 import type { Day, Reconciliation } from './reconcile';
 import { minorDigits, type BadRow } from './sales-file';
 
@@ -65,7 +66,50 @@ export function reconciliationTable({ days, total }: Reconciliation, currency: s
     money(day.chargedMinor - day.fileRevenueMinor),
   ];
   const rows = [...header, ...days.map(row), ...(days.length > 1 ? [row(total)] : [])];
-  const widths = header[0]!.map((_, column) => Math.max(...rows.map((cells) => cells[column]!.length)));
+  return aligned(rows);
+}
+
+/** History as a table, a line per day and their sum: what the file says, what the shop reports, and the difference. */
+export function historyTable(days: readonly ComparedDay[], currency: string): string[] {
+  const money = (amountMinor: bigint) => formatMinor(amountMinor, currency);
+  const sum = (read: (each: ComparedDay) => number) => days.reduce((total, each) => total + read(each), 0);
+  const sumMoney = (read: (each: ComparedDay) => bigint) =>
+    days.reduce((total, each) => total + read(each), 0n);
+  const total: ComparedDay = {
+    day: 'total',
+    file: {
+      invoices: sum(({ file }) => file.invoices),
+      lines: sum(({ file }) => file.lines),
+      orders: sum(({ file }) => file.orders),
+      units: sum(({ file }) => file.units),
+      revenueMinor: sumMoney(({ file }) => file.revenueMinor),
+    },
+    shop: {
+      orders: sum(({ shop }) => shop.orders),
+      units: sum(({ shop }) => shop.units),
+      revenueMinor: sumMoney(({ shop }) => shop.revenueMinor),
+    },
+  };
+  const compared = (file: number, shop: number) => [file, shop, shop - file].map(String);
+  const row = ({ day, file, shop }: ComparedDay) => [
+    day,
+    String(file.invoices),
+    String(file.lines),
+    ...compared(file.orders, shop.orders),
+    ...compared(file.units, shop.units),
+    ...[file.revenueMinor, shop.revenueMinor, shop.revenueMinor - file.revenueMinor].map(money),
+  ];
+  return aligned([
+    ['', 'invoices', 'lines', 'orders', '', '', 'units', '', '', `revenue ${currency}`, '', ''],
+    ['day', 'file', 'file', 'file', 'shop', 'diff', 'file', 'shop', 'diff', 'file', 'shop', 'diff'],
+    ...days.map(row),
+    ...(days.length > 1 ? [row(total)] : []),
+  ]);
+}
+
+/** Cells in columns: the first to the left, the others to the right. */
+function aligned(rows: ReadonlyArray<readonly string[]>): string[] {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((cells) => cells[column]!.length)));
   return rows.map((cells) =>
     cells
       .map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)))

@@ -1,6 +1,7 @@
 import type { Clock } from '@headroom/resilience';
 import { codeOf, inParallel, signIn, UnexpectedAnswer, type Account, type Http } from '@headroom/shop-api';
 import { createHmac } from 'node:crypto';
+import { emailOf } from './history-plan';
 import { COUNTER, type PlannedProduct } from './plan';
 
 /** A product as the shop sells it. */
@@ -23,24 +24,32 @@ export interface ShopOrder {
   placedAt: string;
 }
 
-/**
- * The account of a customer of the file: registered unless it exists, and signed in. Its password is made from the admin's, so
- * that the next run knows it and nobody else does.
- */
+/** Its password is made from the admin's, so that the next run knows it and nobody else does. */
+const credentialsOf = (customer: string, secret: string) => {
+  const email = emailOf(customer);
+  return { email, password: createHmac('sha256', secret).update(email).digest('base64url') };
+};
+
+/** Makes the account of a customer of the file; false where it was there. */
+export async function registerCustomer(http: Http, customer: string, secret: string): Promise<boolean> {
+  const credentials = credentialsOf(customer, secret);
+  const answer = await http.call('POST', '/v1/users', {
+    body: { ...credentials, name: customer === COUNTER ? 'Counter' : `Customer ${customer}` },
+  });
+  if (answer.status !== 201 && codeOf(answer) !== 'EMAIL_TAKEN')
+    throw new UnexpectedAnswer(`registration of ${credentials.email}`, answer);
+  return answer.status === 201;
+}
+
+/** The account of a customer of the file: registered unless it exists, and signed in. */
 export async function openCustomer(
   http: Http,
   clock: Clock,
   customer: string,
   secret: string,
 ): Promise<Account> {
-  const email = `${customer === COUNTER ? 'counter' : `customer-${customer}`}@replay.example`;
-  const password = createHmac('sha256', secret).update(email).digest('base64url');
-  const registered = await http.call('POST', '/v1/users', {
-    body: { email, password, name: customer === COUNTER ? 'Counter' : `Customer ${customer}` },
-  });
-  if (registered.status !== 201 && codeOf(registered) !== 'EMAIL_TAKEN')
-    throw new UnexpectedAnswer(`registration of ${email}`, registered);
-  return signIn(http, clock, { email, password });
+  await registerCustomer(http, customer, secret);
+  return signIn(http, clock, credentialsOf(customer, secret));
 }
 
 /** How the products of a file came to be in the shop. */
@@ -53,14 +62,20 @@ export interface Stocked {
   restored: number;
 }
 
-/** Sees to it that every product is for sale with stock enough. Safe to repeat; a repetition can only add to the stock. */
-export async function stockProducts(
+/** Makes the products that the shop does not have, by SKU; those that it has are left as they are. */
+export async function createProducts(
   admin: Account,
   planned: readonly PlannedProduct[],
-  options: { currency: string; skuPrefix: string; concurrency: number; onDone: () => void },
-): Promise<Stocked> {
-  const { currency, skuPrefix, onDone } = options;
-  const products = new Map<string, ShopProduct>();
+  options: {
+    currency: string;
+    skuPrefix: string;
+    onHand: (product: PlannedProduct) => number;
+    concurrency: number;
+    onDone: (product: PlannedProduct, isNew: boolean) => void;
+  },
+): Promise<{ created: Map<string, ShopProduct>; taken: Map<string, PlannedProduct> }> {
+  const { currency, skuPrefix } = options;
+  const created = new Map<string, ShopProduct>();
   const taken = new Map<string, PlannedProduct>();
   await inParallel(planned, options.concurrency, async (product) => {
     const sku = `${skuPrefix}${product.stockCode}`;
@@ -71,14 +86,28 @@ export async function stockProducts(
         description: '',
         category: 'replay',
         price: { amountMinor: Number(product.priceMinor), currency },
-        onHand: product.units,
+        onHand: options.onHand(product),
       },
     });
-    if (answer.status === 201) {
-      products.set(product.stockCode, answer.body);
-      onDone();
-    } else if (codeOf(answer) === 'SKU_TAKEN') taken.set(sku, product);
+    if (answer.status === 201) created.set(product.stockCode, answer.body);
+    else if (codeOf(answer) === 'SKU_TAKEN') taken.set(sku, product);
     else throw new UnexpectedAnswer(`creating product ${sku}`, answer);
+    options.onDone(product, answer.status === 201);
+  });
+  return { created, taken };
+}
+
+/** Sees to it that every product is for sale with stock enough. Safe to repeat; a repetition can only add to the stock. */
+export async function stockProducts(
+  admin: Account,
+  planned: readonly PlannedProduct[],
+  options: { currency: string; skuPrefix: string; concurrency: number; onDone: () => void },
+): Promise<Stocked> {
+  const { currency, onDone } = options;
+  const { created: products, taken } = await createProducts(admin, planned, {
+    ...options,
+    onHand: ({ units }) => units,
+    onDone: (_product, isNew) => isNew && onDone(),
   });
 
   const created = products.size;

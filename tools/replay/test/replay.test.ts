@@ -118,10 +118,69 @@ it.each<[string, Misbehaviour, RegExp]>([
   expect([code, stdout]).toEqual([1, expect.stringMatching(expected)]);
 });
 
+const asHistory = (url: string, ...more: string[]) =>
+  replay(
+    ...[file, '--gateway', url, ...more],
+    ...['--admin-email', 'admin@shop.example', '--admin-password', 'admin-password'],
+  );
+
+it('brings history in with its own dates and prices, and a second time changes nothing', async () => {
+  const { url, history, products, accounts } = await shop();
+  const { code, stdout } = await asHistory(url, '--json');
+  expect([code, JSON.parse(stdout)]).toMatchObject([
+    0,
+    {
+      rows: 6,
+      badRows: [{ reason: 'the invoice is a cancellation' }],
+      customers: { registered: 2, existing: 0 },
+      products: { created: 2, existing: 0 },
+      job: { created: 3, unchanged: 0, rejected: 0 },
+      days: [
+        {
+          day: '2010-12-01',
+          file: { invoices: 2, lines: 4, orders: 2, units: 7, revenueMinor: 860 },
+          shop: { orders: 2, units: 7, revenueMinor: 860 },
+          differs: false,
+        },
+        {
+          day: '2010-12-02',
+          file: { invoices: 1, lines: 1, orders: 1, units: 12_000, revenueMinor: 2_400_000 },
+          shop: { orders: 1, units: 12_000, revenueMinor: 2_400_000 },
+        },
+      ],
+      differences: 0,
+    },
+  ]);
+  expect(history.get('100')).toEqual({
+    externalId: '100',
+    email: 'customer-7@replay.example',
+    placedAt: '2010-12-01T10:00:00.000Z',
+    items: [
+      { sku: 'A', quantity: 2, unitPrice: { amountMinor: 100, currency: 'GBP' } },
+      { sku: 'B', quantity: 1, unitPrice: { amountMinor: 250, currency: 'GBP' } },
+      { sku: 'A', quantity: 3, unitPrice: { amountMinor: 100, currency: 'GBP' } },
+    ],
+  });
+  expect(history.get('101')).not.toHaveProperty('email');
+  const before = [structuredClone([...history]), structuredClone([...products]), [...accounts]];
+
+  const again = await asHistory(url);
+  expect([again.code, again.stdout]).toEqual([
+    0,
+    expect.stringContaining('0 days differ; 0 invoices were new, 3 were there, 0 were rejected'),
+  ]);
+  expect([[...history], [...products], [...accounts]]).toEqual(before);
+});
+
+it('exits 1 and shows the day where the shop lost a unit of history', async () => {
+  const { code, stdout } = await asHistory((await shop({ losesUnit: true })).url, '--patience-seconds', '0');
+  expect([code, stdout]).toEqual([1, expect.stringContaining('1 days differ')]);
+  expect(stdout).toMatch(/2010-12-01 .* 7 +6 +-1 /);
+});
+
 it('says what to do where it cannot begin', async () => {
   const { url } = await shop();
-  const [history, nothing, noFile, noSystem, wrongAdmin, noAdmin] = await Promise.all([
-    replay(file),
+  const [nothing, noFile, noSystem, wrongAdmin, noAdmin] = await Promise.all([
     replay('--live'),
     replay('none.csv', '--live', '--admin-email', 'a', '--admin-password', 'b'),
     against('http://127.0.0.1:1'),
@@ -139,7 +198,6 @@ it('says what to do where it cannot begin', async () => {
     ),
     replay(file, '--live'),
   ]);
-  expect([history.code, history.stderr]).toEqual([64, expect.stringContaining('add --live')]);
   expect([nothing.code, nothing.stderr]).toEqual([64, expect.stringContaining('name the file')]);
   expect([noFile.code, noFile.stderr]).toEqual([65, expect.stringContaining('there is no file none.csv')]);
   expect([noSystem.code, noSystem.stderr]).toEqual([69, expect.stringContaining('npm start')]);

@@ -2,8 +2,9 @@ import { uuidv7 } from '@headroom/resilience';
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { HistoryOrder } from '../src/history-plan';
 
-/** What the double does wrong. All of it happens to a correct shop too, except the last four. */
+/** What the double does wrong. The first three happen to a correct shop too. */
 export interface Misbehaviour {
   /** Every call is refused as busy once before it works. */
   busy?: boolean;
@@ -47,6 +48,8 @@ export async function startShopDouble(misbehaviour: Misbehaviour = {}) {
   const products = new Map<string, Product>();
   const orders: Order[] = [];
   const keys = new Map<string, Order>();
+  const history = new Map<string, HistoryOrder>();
+  const jobs = new Map<string, object>();
   const charges: Array<{ orderId: string; amountMinor: number; status: string }> = [];
   const refused = new Set<string>();
   const lost = new Set<string>();
@@ -97,6 +100,54 @@ export async function startShopDouble(misbehaviour: Misbehaviour = {}) {
     return [201, order] as const;
   };
 
+  const importOrders = (lines: readonly HistoryOrder[]) => {
+    const skus = new Set([...products.values()].map(({ sku }) => sku));
+    const errors = lines.flatMap(({ items }, index) => {
+      const unknown = items.find(({ sku }) => !skus.has(sku));
+      return unknown ? [{ line: index + 1, code: 'SKU_UNKNOWN', reason: `there is no ${unknown.sku}` }] : [];
+    });
+    const rejected = new Set(errors.map(({ line }) => line));
+    const taken = lines.filter((_, index) => !rejected.has(index + 1));
+    const fresh = taken.filter(({ externalId }) => !history.has(externalId));
+    for (const order of fresh) history.set(order.externalId, structuredClone(order));
+    if (misbehaviour.losesUnit && fresh[0]) history.get(fresh[0].externalId)!.items[0]!.quantity -= 1;
+    const job = {
+      id: randomUUID(),
+      type: 'order-import',
+      status: 'succeeded',
+      processed: lines.length,
+      total: lines.length,
+      created: fresh.length,
+      updated: 0,
+      unchanged: taken.length - fresh.length,
+      rejected: errors.length,
+      errors,
+    };
+    jobs.set(job.id, job);
+    return [202, { ...job, status: 'queued', processed: 0 }] as const;
+  };
+  const salesByDay = (from: string, to: string) => {
+    const days = new Map<string, { orders: number; units: number; minor: number; currency: string }>();
+    for (const { placedAt, items } of history.values()) {
+      const day = placedAt.slice(0, 10);
+      if (day < from || day >= to) continue;
+      const row = days.get(day) ?? { orders: 0, units: 0, minor: 0, currency: items[0]!.unitPrice.currency };
+      row.orders += 1;
+      for (const { quantity, unitPrice } of items) {
+        row.units += quantity;
+        row.minor += quantity * unitPrice.amountMinor;
+      }
+      days.set(day, row);
+    }
+    return [...days].map(([day, { orders: count, units, minor, currency }]) => ({
+      day,
+      currency,
+      orders: count,
+      units,
+      revenue: { amountMinor: minor, currency },
+    }));
+  };
+
   const answer = (method: string, url: URL, email: string | undefined, req: IncomingMessage, body: never) => {
     const { email: named, password, sku, price, onHand, delta } = body as Record<string, never>;
     const [, , first, second, id = '', what] = url.pathname.split('/');
@@ -125,6 +176,12 @@ export async function startShopDouble(misbehaviour: Misbehaviour = {}) {
       }
       case 'GET /v1/admin/products':
         return id === '' ? page([...products.values()]) : ([200, products.get(id)] as const);
+      case 'POST /v1/admin/order-imports':
+        return importOrders(body as unknown as HistoryOrder[]);
+      case 'GET /v1/admin/jobs':
+        return [200, jobs.get(id)] as const;
+      case 'GET /v1/admin/reports':
+        return page(salesByDay(url.searchParams.get('from')!, url.searchParams.get('to')!));
       case 'PUT /v1/admin/products':
         products.get(id)!.available += delta!;
         return [200, products.get(id)] as const;
@@ -168,7 +225,15 @@ export async function startShopDouble(misbehaviour: Misbehaviour = {}) {
       if (token) token.calls += 1;
       if (!open && (!token || token.calls > (misbehaviour.callsPerToken ?? Infinity)))
         return send(401, { code: 'UNAUTHENTICATED' });
-      const body = (text === '' ? {} : JSON.parse(text)) as never;
+      const isLines = req.headers['content-type'] === 'application/x-ndjson';
+      const body = (
+        isLines
+          ? text
+              .trim()
+              .split('\n')
+              .map((line) => JSON.parse(line) as unknown)
+          : JSON.parse(text || '{}')
+      ) as never;
       const [status, result] = answer(req.method!, url, token?.email, req, body);
       if (
         misbehaviour.lostAnswers &&
@@ -187,6 +252,8 @@ export async function startShopDouble(misbehaviour: Misbehaviour = {}) {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     orders,
     products,
+    history,
+    accounts: passwords,
     close() {
       server.closeAllConnections();
       server.close();

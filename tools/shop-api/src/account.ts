@@ -14,6 +14,8 @@ export interface Account {
     path: string,
     options?: { body?: unknown; idempotencyKey?: string },
   ): Promise<Answer<T>>;
+  /** An access token that holds for some minutes yet. */
+  token(): Promise<string>;
   /** Every item of a list, page after page, for as long as `wanted` says so of the last item of a page. */
   list<T>(path: string, wanted?: (last: T) => boolean): AsyncGenerator<T>;
 }
@@ -56,12 +58,16 @@ export async function signIn(
 
   const account: Account = {
     async call<T>(method: string, path: string, options: { body?: unknown; idempotencyKey?: string } = {}) {
-      if (clock.now() >= current.renewAtMs) await renewed(current.session);
+      await account.token();
       const { session } = current;
       const answer = await http.call<T>(method, path, { ...options, token: session.accessToken });
       if (answer.status !== 401) return answer;
       await renewed(session);
       return http.call<T>(method, path, { ...options, token: current.session.accessToken });
+    },
+    async token() {
+      if (clock.now() >= current.renewAtMs) await renewed(current.session);
+      return current.session.accessToken;
     },
     async *list<T>(path: string, wanted: (last: T) => boolean = () => true) {
       const joint = path.includes('?') ? '&' : '?';

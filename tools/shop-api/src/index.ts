@@ -1,4 +1,6 @@
 export * from './account';
+export * from './background-job';
 export * from './http';
 export * from './progress';
 export * from './system';
+export * from './upload';
