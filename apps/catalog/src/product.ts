@@ -216,7 +216,8 @@ interface Content {
   price: Money | undefined;
 }
 
-function contentErrors({ name, description, category, imageUrl, price }: Content): FieldError[] {
+/** What is wrong with these members, by the names that the API has for them; those that are undefined are not looked at. */
+export function contentErrors({ name, description, category, imageUrl, price }: Content): FieldError[] {
   const errors: FieldError[] = [];
   const check = (valid: boolean, path: string, message: string) => {
     if (!valid) errors.push({ path, message });
@@ -293,13 +294,15 @@ function variantErrors(variant: {
   ];
 }
 
-function onHandErrors(onHand: bigint): FieldError[] {
+/** What is wrong with opening units. */
+export function onHandErrors(onHand: bigint): FieldError[] {
   return onHand >= 0n && onHand <= MOST_UNITS
     ? []
     : [{ path: 'onHand', message: `must be from 0 to ${MOST_UNITS}` }];
 }
 
-function skuErrors(sku: string): FieldError[] {
+/** What is wrong with a SKU. */
+export function skuErrors(sku: string): FieldError[] {
   const valid = /^\S(.*\S)?$/.test(sku) && length(sku) <= 64 && !CONTROLS.test(sku);
   return valid ? [] : [{ path: 'sku', message: 'must be 1 to 64 characters, without blanks at its ends' }];
 }
