@@ -4,6 +4,7 @@ export * from './lag';
 export * from './migrations';
 export * from './open-event-log';
 export * from './outbox';
+export * from './pace';
 export { discardParked, listParked, requeueParked, type ParkedEvent } from './parked';
 export * from './postgres-log';
 export * from './relay';
