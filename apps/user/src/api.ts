@@ -1,7 +1,8 @@
-import { userV1 } from '@headroom/contracts';
+import { userAdminV1, userV1 } from '@headroom/contracts';
 import { implement } from '@headroom/rpc';
 import type { AccessTokens } from './access-tokens';
 import type { Accounts } from './accounts';
+import type { PasswordResets } from './resets';
 import type { RevocationFeed } from './revocations';
 import type { Sessions, SessionTokens } from './sessions';
 import { checkName, parseAdminChange, type User } from './user';
@@ -62,7 +63,23 @@ export function userApi(deps: {
   });
 }
 
-function userReply({ id, email, name, role, tier, disabled, createdAt, version }: User): userV1.User {
+/** The gRPC service of forgotten passwords. */
+export function passwordResetApi(resets: Pick<PasswordResets, 'request' | 'confirm'>) {
+  return implement('headroom.user.v1.PasswordResetService', userAdminV1.PasswordResetServiceService, {
+    async requestPasswordReset({ email }) {
+      await resets.request(email);
+      return {};
+    },
+
+    async confirmPasswordReset(request, call) {
+      await resets.confirm(request, call.signal);
+      return {};
+    },
+  });
+}
+
+/** A user as the contract has it: nothing that proves a password. */
+export function userReply({ id, email, name, role, tier, disabled, createdAt, version }: User): userV1.User {
   return { id, email, name, role, tier, disabled, createdAt: createdAt.toISOString(), version };
 }
 

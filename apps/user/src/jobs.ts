@@ -1,7 +1,8 @@
 import { startPoller, type Clock, type Poller } from '@headroom/resilience';
 import { untraced, type Logger } from '@headroom/telemetry';
+import { MAIL_MAX_AGE_MS } from './mails';
 import type { Registration } from './registration';
-import { deleteExpired } from './repository';
+import { deleteExpired, trimMails } from './repository';
 import type { Shard } from './shards';
 
 const IDLE_MS = 60_000;
@@ -9,8 +10,8 @@ const BATCH = 1_000;
 const DAY_MS = 24 * 3_600_000;
 
 /**
- * Keeps the databases tidy: settles reservations that died, deletes expired sessions, tokens, throttle windows and revocations
- * in small batches. Any number of replicas may do so at once; a database that is away does not hold up the others.
+ * Keeps the databases tidy: settles reservations that died, deletes expired sessions, tokens, resets, throttle windows,
+ * revocations and mails in small batches. Any number of replicas may do so at once; a database that is away does not hold up the others.
  */
 export function startHousekeeping(deps: {
   shards: readonly Shard[];
@@ -47,5 +48,12 @@ export async function tidy(
     revocationsOlderThanMs: deps.revocationWindowMs + 3_600_000,
     limit: BATCH,
   });
-  return Math.max(settled, deleted) === BATCH;
+  const trimmed =
+    shard.number === 0
+      ? await trimMails(shard.db, {
+          markedBefore: new Date(deps.clock.now() - 2 * MAIL_MAX_AGE_MS),
+          limit: BATCH,
+        })
+      : 0;
+  return Math.max(settled, deleted, trimmed) === BATCH;
 }

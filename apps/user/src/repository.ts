@@ -1,4 +1,5 @@
-import { sql, type Queryable, type Tx } from '@headroom/postgres';
+import { countRows, sql, type ListTotal, type Queryable, type Tx } from '@headroom/postgres';
+import type { MailText } from './mail-texts';
 import type { User } from './user';
 
 /** A user with the hash that its password is checked against. */
@@ -43,6 +44,23 @@ export interface FailureCounter {
   key: Buffer;
   limit: number;
   windowMs: number;
+  /** Hash of the account whose new password forgets the counter. */
+  account?: Buffer;
+}
+
+/** The token of a reset mail, as it is kept. */
+export interface PasswordReset {
+  userId: string;
+  tokenHash: Buffer;
+  requestedAt: Date;
+  expiresAt: Date;
+}
+
+/** A mail that was kept instead of being sent. */
+export interface KeptMail extends MailText {
+  id: string;
+  to: string;
+  createdAt: Date;
 }
 
 // Shard map (first database only)
@@ -162,6 +180,24 @@ async function lockUserId(tx: Tx, userId: string): Promise<void> {
 export function findUser(db: Queryable, userId: string): Promise<StoredUser | undefined> {
   return db.row(sql('user.find')`
     select ${userColumns}, password_hash as "passwordHash" from users where id = ${userId}`);
+}
+
+/** Users newest first (primary key: ids carry their time); `afterId` is the last one of the page before. */
+export function listUsers(
+  db: Queryable,
+  { limit, afterId }: { limit: number; afterId: string | undefined },
+): Promise<User[]> {
+  return db.rows(sql('user.list')`
+    select ${userColumns} from users where ${afterId === undefined ? sql.part`true` : sql.part`id < ${afterId}`}
+    order by id desc limit ${limit}`);
+}
+
+export const countUsers = (db: Queryable): Promise<ListTotal> => countRows(db, 'user.list', sql.part`users`);
+
+/** Admins who may sign in, up to `limit`, in the order of their ids (index users_admins). */
+export function listAdmins(db: Queryable, limit: number): Promise<User[]> {
+  return db.rows(sql('user.list-admins')`
+    select ${userColumns} from users where role = 'admin' and not disabled order by id limit ${limit}`);
 }
 
 /** Which of these ids are users' (primary key). */
@@ -358,12 +394,103 @@ export async function throttledForMs(db: Queryable, counter: FailureCounter, now
 export async function countFailure(db: Queryable, counter: FailureCounter, now: Date): Promise<boolean> {
   const endsAt = new Date(now.getTime() + counter.windowMs);
   const counted = await db.execute(sql('user.throttle.count')`
-    insert into sign_in_failures as f (key, count, window_ends_at) values (${counter.key}, 1, ${endsAt})
+    insert into sign_in_failures as f (key, count, window_ends_at, account)
+    values (${counter.key}, 1, ${endsAt}, ${counter.account ?? null})
     on conflict (key) do update set
       count = case when f.window_ends_at <= ${now} then 1 else f.count + 1 end,
       window_ends_at = case when f.window_ends_at <= ${now} then ${endsAt} else f.window_ends_at end
     where f.window_ends_at <= ${now} or f.count < ${counter.limit}`);
   return counted === 1;
+}
+
+/** Forgets the wrong passwords of one account, from wherever they came (index sign_in_failures_account). */
+export async function forgetFailures(db: Queryable, account: Buffer): Promise<void> {
+  await db.execute(sql('user.throttle.forget')`delete from sign_in_failures where account = ${account}`);
+}
+
+// Password resets (shard of the user)
+
+/**
+ * Makes this the one token of its user, unless a request made later, or this one before, has put its own there (primary key).
+ * True when the token is the one that works: not when it was replaced or used.
+ */
+export async function putReset(tx: Tx, reset: PasswordReset): Promise<boolean> {
+  await tx.execute(sql('user.reset.put')`
+    insert into password_resets as r (user_id, token_hash, requested_at, expires_at)
+    values (${reset.userId}, ${reset.tokenHash}, ${reset.requestedAt}, ${reset.expiresAt})
+    on conflict (user_id) do update set token_hash = excluded.token_hash, requested_at = excluded.requested_at,
+      expires_at = excluded.expires_at, used_at = null
+    where r.requested_at < excluded.requested_at`);
+  const current = await tx.row(sql('user.reset.check')`
+    select 1 from password_resets
+    where user_id = ${reset.userId} and token_hash = ${reset.tokenHash} and used_at is null`);
+  return current !== undefined;
+}
+
+/** Whose password the token may set at `now`; undefined for one that is unknown, used or expired (unique index on the hash). */
+export async function findReset(db: Queryable, tokenHash: Buffer, now: Date): Promise<string | undefined> {
+  const row = await db.row<{ user_id: string }>(sql('user.reset.find')`
+    select user_id from password_resets
+    where token_hash = ${tokenHash} and used_at is null and expires_at > ${now}`);
+  return row?.user_id;
+}
+
+/** Uses the token up; false when it no longer works, so that of any number of uses at once one succeeds. */
+export async function useReset(tx: Tx, tokenHash: Buffer, now: Date): Promise<boolean> {
+  const used = await tx.execute(sql('user.reset.use')`
+    update password_resets set used_at = ${now}
+    where token_hash = ${tokenHash} and used_at is null and expires_at > ${now}`);
+  return used === 1;
+}
+
+// Mails (first database only)
+
+/** How many kept mails are shown, the newest. */
+const KEPT_MAILS = 1_000;
+
+export async function keepMail(tx: Tx, mail: KeptMail): Promise<void> {
+  await tx.execute(sql('user.mail.keep')`
+    insert into mails (id, recipient, subject, body, kind, created_at)
+    values (${mail.id}, ${mail.to}, ${mail.subject}, ${mail.text}, ${mail.kind}, ${mail.createdAt})`);
+}
+
+const keptMails = (to: string) => sql.part`(
+  select id, recipient, subject, body, kind, created_at from mails order by id desc limit ${KEPT_MAILS}
+) as newest where ${to === '' ? sql.part`true` : sql.part`lower(recipient) = lower(${to})`}`;
+
+/** Kept mails, all or of one recipient in whatever case, newest first; of the newest 1,000 (primary key), which are read. */
+export function listMails(
+  db: Queryable,
+  { to, limit, afterId }: { to: string; limit: number; afterId: string | undefined },
+): Promise<KeptMail[]> {
+  return db.rows(sql('user.mail.list')`
+    select id, recipient as "to", subject, body as text, kind, created_at as "createdAt"
+    from ${keptMails(to)} and ${afterId === undefined ? sql.part`true` : sql.part`id < ${afterId}`}
+    order by id desc limit ${limit}`);
+}
+
+export const countMails = (db: Queryable, to: string): Promise<ListTotal> =>
+  countRows(db, 'user.mail', keptMails(to));
+
+/** Remembers that an event has had its mail; false when it had before. */
+export async function markMailed(tx: Tx, eventId: string, now: Date): Promise<boolean> {
+  const marked = await tx.execute(sql('user.mail.mark-event')`
+    insert into mailed_events (event_id, handled_at) values (${eventId}, ${now})
+    on conflict (event_id) do nothing`);
+  return marked === 1;
+}
+
+/** Deletes mails that are no longer shown, and up to `limit` marks of events; the number of marks. */
+export async function trimMails(
+  db: Queryable,
+  { markedBefore, limit }: { markedBefore: Date; limit: number },
+): Promise<number> {
+  await db.execute(sql('user.retention.mails')`
+    delete from mails where id <= (select id from mails order by id desc offset ${KEPT_MAILS} limit 1)`);
+  return db.execute(sql('user.retention.mailed-events')`
+    delete from mailed_events where event_id in (
+      select event_id from mailed_events where handled_at < ${markedBefore}
+      order by handled_at limit ${limit} for update skip locked)`);
 }
 
 // Retention (every shard)
@@ -382,6 +509,10 @@ export async function deleteExpired(
     await db.execute(sql('user.retention.sessions')`
       delete from sessions where id in (
         select id from sessions where expires_at < ${cutoff.expiredBefore}
+        order by expires_at limit ${limit} for update skip locked)`),
+    await db.execute(sql('user.retention.resets')`
+      delete from password_resets where user_id in (
+        select user_id from password_resets where expires_at < ${cutoff.expiredBefore}
         order by expires_at limit ${limit} for update skip locked)`),
     await db.execute(sql('user.retention.failures')`
       delete from sign_in_failures where key in (

@@ -54,7 +54,14 @@ export function createThrottle(deps: { shards: Shards; clock: Clock; limits: Sig
   return (email: string, clientAddress: string): SignInAttempt => {
     const address = addressGroup(clientAddress);
     const counters: FailureCounter[] = [
-      ...(limits.account ? [counter(limits.account, 'account', emailKeyOf(email), address)] : []),
+      ...(limits.account
+        ? [
+            {
+              ...counter(limits.account, 'account', emailKeyOf(email), address),
+              account: accountHash(email),
+            },
+          ]
+        : []),
       ...(limits.address ? [counter(limits.address, 'address', address)] : []),
     ];
     const db = ({ key }: FailureCounter) => shards.of(key.toString('hex')).db;
@@ -76,6 +83,12 @@ export function createThrottle(deps: { shards: Shards; clock: Clock; limits: Sig
     };
   };
 }
+
+/** What the counters of one account have in common, whatever the address. */
+export const accountHash = (email: string): Buffer =>
+  createHash('sha256')
+    .update(`account\0${emailKeyOf(email)}`)
+    .digest();
 
 function throttled(waitMs: number) {
   return fault('SIGN_IN_THROTTLED', {

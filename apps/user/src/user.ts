@@ -58,15 +58,18 @@ export const isEmail = (text: string): boolean => text.length <= 254 && EMAIL.te
 
 /** Throws `VALIDATION_FAILED` naming every invalid member, then `PASSWORD_TOO_COMMON`. */
 export function checkRegistration(request: { email: string; password: string; name: string }): void {
-  const passwordLength = [...normalizePassword(request.password)].length;
   failIfAny([
     ...emailErrors(request.email),
-    ...(passwordLength < 8 || passwordLength > 128
-      ? [{ path: 'password', message: 'must have 8 to 128 characters' }]
-      : []),
+    ...passwordErrors(request.password),
     ...nameErrors(request.name),
   ]);
   if (isCommonPassword(normalizePassword(request.password))) throw fault('PASSWORD_TOO_COMMON');
+}
+
+/** The rules of a new password: throws `VALIDATION_FAILED`, then `PASSWORD_TOO_COMMON`. */
+export function checkPassword(password: string): void {
+  failIfAny(passwordErrors(password));
+  if (isCommonPassword(normalizePassword(password))) throw fault('PASSWORD_TOO_COMMON');
 }
 
 /** Throws `VALIDATION_FAILED` unless it is the form of an e-mail. */
@@ -100,6 +103,11 @@ export function parseAdminChange(request: userV1.UpdateUserRequest): UserChange 
 
 const emailErrors = (email: string): FieldError[] =>
   isEmail(email) ? [] : [{ path: 'email', message: 'must be an e-mail address of at most 254 characters' }];
+
+function passwordErrors(password: string): FieldError[] {
+  const length = [...normalizePassword(password)].length;
+  return length < 8 || length > 128 ? [{ path: 'password', message: 'must have 8 to 128 characters' }] : [];
+}
 
 function nameErrors(name: string): FieldError[] {
   const length = [...name].length;

@@ -1,4 +1,5 @@
 import { TOPICS, userAdminV1, userV1 } from '@headroom/contracts';
+import { jobsMigrations, openJobs, type Jobs } from '@headroom/jobs';
 import { messagingMigrations } from '@headroom/messaging';
 import { migrationsDirectory, sql, type Database } from '@headroom/postgres';
 import type { Clock } from '@headroom/resilience';
@@ -7,12 +8,17 @@ import { silentLogger } from '@headroom/telemetry';
 import { createTestDatabase, ManualClock, type TestDatabase } from '@headroom/testing';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import { createAccessTokens, parseSigningKeys } from '../src/access-tokens';
+import { createAccessTokens, parseSigningKeys, type AccessTokens } from '../src/access-tokens';
 import { createAccounts } from '../src/accounts';
-import { userApi } from '../src/api';
+import { userAdminApi } from '../src/admin-api';
+import { passwordResetApi, userApi } from '../src/api';
 import { userDirectoryApi } from '../src/directory';
+import { mailInbox, type MailDelivery } from '../src/mail-delivery';
+import { MAIL_QUEUES, workOnMails } from '../src/mails';
+import type { SalesReports } from '../src/digest';
 import { openPasswords, type Passwords } from '../src/passwords';
 import { createRegistration } from '../src/registration';
+import { createPasswordResets, createResetIssuer } from '../src/resets';
 import { startRevocationFeed } from '../src/revocations';
 import { createSessions } from '../src/sessions';
 import { initialShardMap, routeShards, type Shard, type Shards } from '../src/shards';
@@ -21,6 +27,8 @@ import { createThrottle, type SignInLimits } from '../src/throttle';
 jest.setTimeout(20_000); // many real password hashes, on machines that do other things too
 
 export const ISSUER = 'https://shop.example';
+/** Of the service, unless a test brings its own. */
+const SIGNING_SECRET = 'a secret that only this test knows, 32+';
 export const PASSWORD = 'correct horse battery staple';
 
 /** An Ed25519 private key as an operator would give it. */
@@ -34,11 +42,12 @@ export interface TestShards extends Shards {
   drop(): Promise<void>;
 }
 
-/** Three user databases with the map of a fresh system. */
+/** Three user databases with the map of a fresh system; the first has the queues. */
 export async function createTestShards(): Promise<TestShards> {
   const directories = [migrationsDirectory(join(__dirname, '../src')), messagingMigrations('outbox')];
-  const databases: TestDatabase[] = [];
-  for (let count = 0; count < 3; count += 1) databases.push(await createTestDatabase(...directories));
+  const home = [...directories, messagingMigrations('inbox'), jobsMigrations()];
+  const databases: TestDatabase[] = [await createTestDatabase(...home)];
+  while (databases.length < 3) databases.push(await createTestDatabase(...directories));
   return {
     ...shardsOf(databases.map(({ db }) => db)),
     databases,
@@ -64,6 +73,39 @@ export async function eventsOf(shards: Shards, userId: string) {
   for (const row of rows) expect(row.topic).toBe(TOPICS.user.name);
   return rows.map((row) => row.event);
 }
+
+/** The work on mails as the service does it, kept in place of being sent unless told otherwise. */
+export async function startMails(options: {
+  shards: Shards;
+  jobs: Jobs;
+  clock: Clock;
+  delivery?: MailDelivery;
+  signingSecret?: string;
+  digest?: { reports: SalesReports; accessTokens: Pick<AccessTokens, 'issue'> };
+}) {
+  const { shards, clock } = options;
+  const logger = silentLogger;
+  return workOnMails({
+    jobs: options.jobs,
+    shards,
+    delivery: options.delivery ?? mailInbox({ clock }),
+    issueReset: createResetIssuer({
+      shards,
+      registration: createRegistration({ shards, clock, logger }),
+      signingSecret: options.signingSecret ?? SIGNING_SECRET,
+      ttlSeconds: 3_600,
+      clock,
+    }),
+    resetTtlSeconds: 3_600,
+    digest: options.digest,
+    clock,
+    logger,
+  });
+}
+
+/** The queues of mails, in the first database. */
+export const openMailJobs = (shards: Shards, clock: Clock): Promise<Jobs> =>
+  openJobs({ db: shards.all[0]!.db, logger: silentLogger, queues: MAIL_QUEUES, clock });
 
 /** The service as it runs, over real gRPC, with a clock that the test moves. */
 export async function startUserService(options: {
@@ -97,7 +139,7 @@ export async function startUserService(options: {
     passwords,
     accessTokens,
     throttle: createThrottle({ shards, clock, limits: options.limits ?? {} }),
-    signingSecret: options.signingSecret ?? 'a secret that only this test knows, 32+',
+    signingSecret: options.signingSecret ?? SIGNING_SECRET,
     clock,
     revoked: revocations.kick,
   });
@@ -109,6 +151,15 @@ export async function startUserService(options: {
     clock: { ...clockOf(clock), sleep: async (ms) => clock.advance(ms) },
     logger,
   });
+  const jobs = await openMailJobs(shards, clock);
+  const resets = createPasswordResets({
+    shards,
+    passwords,
+    sessions,
+    enqueueMail: (tx, request) => jobs.enqueue(tx, 'password-resets', request),
+    clock,
+    logger,
+  });
   const verifyToken = createTokenVerifier({
     issuer: ISSUER,
     clock,
@@ -117,19 +168,29 @@ export async function startUserService(options: {
   const server = await serveGrpc({
     host: '127.0.0.1',
     port: 0,
-    services: [userApi({ accounts, sessions, accessTokens, revocations }), userDirectoryApi(shards)],
+    services: [
+      userApi({ accounts, sessions, accessTokens, revocations }),
+      passwordResetApi(resets),
+      userAdminApi({ shards }),
+      userDirectoryApi(shards),
+    ],
     verifyToken,
     logger,
   });
   const address = `127.0.0.1:${server.port}`;
   const client = createRpcClient(userV1.UserServiceService, { address });
   const directory = createRpcClient(userAdminV1.UserDirectoryServiceService, { address });
+  const resetClient = createRpcClient(userAdminV1.PasswordResetServiceService, { address });
+  const adminClient = createRpcClient(userAdminV1.UserAdminServiceService, { address });
   const as = <T>(accessToken: string | undefined, work: () => Promise<T>): Promise<T> =>
     withCallContext({ deadlineAt: Date.now() + 10_000, requestId: randomUUID(), accessToken }, work);
 
   return {
     client,
     directory,
+    resets: resetClient,
+    lists: adminClient,
+    jobs,
     clock,
     accounts,
     registration,
@@ -150,8 +211,11 @@ export async function startUserService(options: {
     async close() {
       client.close();
       directory.close();
+      resetClient.close();
+      adminClient.close();
       await revocations.close();
       await server.close();
+      await jobs.close();
       if (!options.passwords) await passwords.close();
     },
   };

@@ -31,6 +31,7 @@ beforeAll(async () => {
     JWT_PRIVATE_KEYS: pemKey() + pemKey(),
     SIGNING_SECRET: 'x'.repeat(32),
     ISSUER: 'https://shop.example',
+    MAIL_INBOX: '1',
     ADMIN_EMAIL: 'admin@shop.example',
     ADMIN_PASSWORD: PASSWORD,
   };
@@ -113,6 +114,9 @@ it('a configuration that is not valid is refused with every problem at once, and
     SIGN_IN_LIMITS: 'few',
     ADMIN_EMAIL: 'admin',
     ACCESS_TOKEN_TTL_SECONDS: '1',
+    PASSWORD_RESET_TTL_SECONDS: '1',
+    MAIL_INBOX: 'yes',
+    SMTP_URL: 'http://user:hunter2@mail',
   });
   expect(await exited).toBe(78);
   for (const name of [
@@ -122,9 +126,19 @@ it('a configuration that is not valid is refused with every problem at once, and
     'SIGN_IN_LIMITS',
     'ADMIN_EMAIL',
     'ACCESS_TOKEN_TTL_SECONDS',
+    'PASSWORD_RESET_TTL_SECONDS',
+    'MAIL_INBOX',
+    'SMTP_URL',
   ])
     expect(output()).toContain(`${name}: found`);
   expect(output()).not.toContain('hunter2');
+});
+
+it('a service that has nowhere to put mails is refused at its start, in every role, and told both ways out', async () => {
+  const { MAIL_INBOX: _inbox, ...rest } = env;
+  const { exited, output } = run({ ...rest, ROLE: 'relay' });
+  expect(await exited).toBe(78);
+  expect(output()).toMatch(/SMTP_URL: missing, expected .*smtp:.* MAIL_INBOX=1/);
 });
 
 it('a database that holds users cannot be left out of the list', async () => {
