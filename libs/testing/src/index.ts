@@ -4,3 +4,4 @@ export * from './interrupted-database';
 export * from './manual-clock';
 export * from './test-database';
 export * from './foreign-keys';
+export * from './s3-server';

@@ -1,3 +1,4 @@
+import { hasS3Server, installS3Server } from '@headroom/testing';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -47,6 +48,7 @@ const stages: Stage[] = [
     what: 'every app',
     run: () => check('nx', ['run-many', '-t', 'build', '--output-style=stream']),
   },
+  { name: 'engines', what: 'servers that the tests run against and npm does not bring', run: engines },
   {
     name: 'unit',
     what: 'unit, data and message tests on an embedded PostgreSQL',
@@ -86,7 +88,9 @@ async function main(): Promise<void> {
     console.log(
       `${stage.name.padEnd(8)} ${seconds.toFixed(1).padStart(6)} s  ${String(counts.passed).padStart(8)} ${String(counts.failed).padStart(7)} ${String(counts.skipped).padStart(8)}`,
     );
-  console.log('\nengines: PostgreSQL 18 from npm (real server); events on the PostgreSQL event log');
+  console.log(
+    `\nengines: PostgreSQL 18 from npm (real server); events on the PostgreSQL event log; S3: ${hasS3Server() ? 'versitygw built from its sources (real server)' : 'none'}`,
+  );
   const skipIsFailure = process.env['REQUIRE_ENGINES'] === '1';
   if (total.skipped > 0)
     console.log(
@@ -117,6 +121,17 @@ async function protos(): Promise<Counts> {
 function publishedCommit(): string {
   const { status, stdout } = spawnSync('git', ['merge-base', 'HEAD', 'origin/main'], { encoding: 'utf8' });
   return status === 0 ? stdout.trim() : 'HEAD';
+}
+
+/** Without an engine its tests are skipped, which the unit stage counts. */
+function engines(): Promise<Counts> {
+  const problem = installS3Server();
+  console.log(
+    problem === undefined ? 'the S3 server is there' : `no S3 server, its tests will be skipped: ${problem}`,
+  );
+  return Promise.resolve(
+    problem === undefined ? { passed: 1, failed: 0, skipped: 0 } : { passed: 0, failed: 0, skipped: 1 },
+  );
 }
 
 async function generatedCode(): Promise<string> {
