@@ -1,7 +1,7 @@
 import { countRows, sql, type Database, type ListTotal, type Queryable, type Tx } from '@headroom/postgres';
 import { uuidv7 } from '@headroom/resilience';
 import type { Envelope } from './envelope';
-import { finishTrackedJob, reopenTrackedJob } from './tracked-jobs';
+import { finishTrackedJob, GIVEN_UP, reopenTrackedJob } from './tracked-jobs';
 
 /** A job that was given up, as an operator sees it: the members of operations.v1.DeadLetter. */
 export interface DeadLetter {
@@ -52,8 +52,6 @@ interface DeadJobRow {
   failed_at: Date;
 }
 
-/** What a tracked job's error list says when a step of it was given up. */
-export const GIVEN_UP = 'JOB_GIVEN_UP';
 const LOST_PROCESS = 'the processes that ran it ended or did not answer in time';
 const SWEEP = 100;
 

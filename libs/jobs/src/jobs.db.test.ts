@@ -1,8 +1,24 @@
 import { sql, type Tx } from '@headroom/postgres';
-import { uuidv7, type Fault } from '@headroom/resilience';
+import { Fault, uuidv7, uuidv7TimeMs } from '@headroom/resilience';
 import { silentLogger } from '@headroom/telemetry';
-import { createTestDatabase, eventually, type TestDatabase } from '@headroom/testing';
-import { openJobs, jobsMigrations, PermanentJobError, type Jobs, type JobsOptions } from './index';
+import {
+  createTestDatabase,
+  eventually,
+  interrupted,
+  ManualClock,
+  type TestDatabase,
+} from '@headroom/testing';
+import {
+  addProgress,
+  createTrackedJob,
+  finishTrackedJob,
+  jobsMigrations,
+  loadTrackedJob,
+  openJobs,
+  PermanentJobError,
+  type Jobs,
+  type JobsOptions,
+} from './index';
 
 const mails = {
   retryLimit: 2,
@@ -73,6 +89,120 @@ it('knows no job of a transaction that was rolled back', async () => {
   expect(await waiting()).toBe(0);
 });
 
+it('enqueues one job of a key while one waits, and another one once that has been taken', async () => {
+  const jobs = await open();
+  const first = await enqueue(jobs, { n: 1 }, { key: 'digest/2026-01' });
+  expect(await enqueue(jobs, { n: 2 }, { key: 'digest/2026-01' })).toBe(first);
+  const other = await enqueue(jobs, { n: 3 }, { key: 'digest/2026-02' });
+  expect(other).not.toBe(first);
+  const seen: number[] = [];
+  let go = () => {};
+  const held = new Promise<void>((resolve) => (go = resolve));
+  await jobs.work<{ n: number }>('mails', async ({ payload }) => {
+    seen.push(payload.n);
+    await held;
+  });
+  await eventually(() => expect(seen).toEqual([1]));
+  expect(await enqueue(jobs, { n: 4 }, { key: 'digest/2026-01' })).not.toBe(first);
+  go();
+  await eventually(async () => expect([seen, await waiting()]).toEqual([[1, 3, 4], 0]));
+});
+
+it('lets no job run before a transaction that relied on it has ended', async () => {
+  const jobs = await open();
+  await enqueue(jobs, {}, { key: 'stock' });
+  const seen: string[][] = [];
+  let begun = () => {};
+  const relied = new Promise<void>((resolve) => (begun = resolve));
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  const relying = test.db.transaction(async (tx) => {
+    await jobs.enqueue(tx, 'mails', {}, { key: 'stock' });
+    await effect(tx, 'changed');
+    begun();
+    await ended;
+  });
+  await relied;
+  await jobs.work('mails', async () => void seen.push(await effects()));
+  await enqueue(jobs, {}); // shows that the worker has looked and passed the first one by
+  await eventually(() => expect(seen).toEqual([[]]));
+  end();
+  await relying;
+  await eventually(() => expect(seen).toEqual([[], ['changed']]));
+});
+
+it('runs jobs of a higher priority first, and none before its time', async () => {
+  const jobs = await open();
+  await enqueue(jobs, { n: 1 });
+  await enqueue(jobs, { n: 2 }, { priority: 5 });
+  await enqueue(jobs, { n: 3 }, { priority: 9, startAfter: new Date(Date.now() + 3_600_000) });
+  const seen: number[] = [];
+  await jobs.work<{ n: number }>('mails', async ({ payload }) => void seen.push(payload.n));
+  await eventually(() => expect(seen).toEqual([2, 1]));
+  expect(await waiting()).toBe(1);
+});
+
+it('runs as many jobs at once as it is told, and no more', async () => {
+  const jobs = await open();
+  for (let n = 0; n < 4; n += 1) await enqueue(jobs, { n });
+  let running = 0;
+  let most = 0;
+  const ends: Array<() => void> = [];
+  await jobs.work(
+    'mails',
+    async () => {
+      most = Math.max(most, (running += 1));
+      await new Promise<void>((resolve) => ends.push(resolve));
+      running -= 1;
+    },
+    { concurrency: 2 },
+  );
+  await eventually(() => expect(ends).toHaveLength(2));
+  ends.splice(0).forEach((end) => end());
+  await eventually(() => expect(ends).toHaveLength(2));
+  ends.splice(0).forEach((end) => end());
+  await eventually(async () => expect(await waiting()).toBe(0));
+  expect(most).toBe(2);
+});
+
+it('tries again after a random pause below an exponential ceiling, then gives up with the last error', async () => {
+  const shares = [0.5, 0.25];
+  const jobs = await open({
+    queues: { mails: { ...mails, retryDelaySeconds: 1_000, retryDelayMaxSeconds: 1_500 } },
+    random: () => shares.shift()!,
+  });
+  const attempts: number[] = [];
+  await jobs.work('mails', async ({ attempt }) => {
+    attempts.push(attempt);
+    throw new Fault('unavailable', 'DEPENDENCY_UNAVAILABLE', { detail: `no answer (${attempt})` });
+  });
+  await enqueue(jobs, {});
+  const pauses: number[] = [];
+  for (const attempt of [1, 2]) {
+    const pause = await eventually(async () => {
+      const row = await test.db.row<{ seconds: number }>(sql('test.pause')`
+        select extract(epoch from start_after - now())::float8 as seconds from jobs.job_common
+        where state = 'retry' and retry_count = ${attempt - 1}`);
+      expect(row).toBeDefined();
+      return row!.seconds;
+    });
+    pauses.push(pause);
+    await test.db.execute(sql('test.due')`update jobs.job_common set start_after = now()`);
+  }
+  // halves and quarters of 1,000 s and of min(2,000, 1,500) s
+  expect(pauses[0]).toBeGreaterThan(480);
+  expect(pauses[0]).toBeLessThanOrEqual(500);
+  expect(pauses[1]).toBeGreaterThan(355);
+  expect(pauses[1]).toBeLessThanOrEqual(375);
+  const [letter] = await eventually(async () => {
+    const { deadLetters } = await jobs.deadLetters.list({ limit: 10 });
+    expect(deadLetters).toHaveLength(1);
+    return deadLetters;
+  });
+  expect(letter).toMatchObject({ error: 'no answer (3)', attempts: 3 });
+  expect(attempts).toEqual([1, 2, 3]);
+});
+
 it('gives a job that fails for good to the dead letters at once, from where it can be requeued and discarded', async () => {
   const jobs = await open();
   let broken = true;
@@ -119,4 +249,208 @@ it('refuses a job when as many wait as the queue holds', async () => {
     code: 'OVERLOADED',
     retryAfterSeconds: 10,
   } satisfies Partial<Fault>);
+});
+
+describe('a process that is gone or late', () => {
+  /** What passes while a process is silent for longer than its heartbeat allows. */
+  const silence = () =>
+    test.db.execute(sql('test.silence')`
+      update jobs.job_common set heartbeat_on = now() - interval '1 hour' where state = 'active'`);
+
+  it('commits nothing of an attempt that was replaced, and tells it so', async () => {
+    const late = interrupted(test.db);
+    const first = await openJobs({ db: late.db, logger: silentLogger, queues: { mails } });
+    const outcome = new Promise((resolve) => {
+      void first.work('mails', async (job) => {
+        late.freeze();
+        resolve(
+          await late.db
+            .transaction(async (tx) => {
+              await effect(tx, 'late', job.attempt);
+              await job.complete(tx);
+            })
+            .catch((error: Error) => error.name),
+        );
+      });
+    });
+    const second = await open();
+    await enqueue(second, {});
+    await eventually(async () => {
+      expect(
+        await test.db.row(sql('test.taken')`select 1 as taken from jobs.job_common where state = 'active'`),
+      ).toBeDefined();
+    });
+    await second.work('mails', (job) =>
+      test.db.transaction(async (tx) => {
+        await effect(tx, 'in time', job.attempt);
+        await job.complete(tx);
+      }),
+    );
+    await eventually(async () => {
+      await silence();
+      expect(await effects()).toEqual(['in time']);
+    }, 20_000);
+    late.thaw();
+    expect(await outcome).toBe('JobLost');
+    expect(await effects()).toEqual(['in time']);
+    await first.close();
+  }, 30_000);
+
+  it('gives up a job whose last attempt ended with its process, and marks what it was for as failed', async () => {
+    const queues = { mails: { ...mails, retryLimit: 0 }, other: mails };
+    const killed = interrupted(test.db);
+    const first = await openJobs({ db: killed.db, logger: silentLogger, queues });
+    await first.work('mails', async () => killed.kill());
+    const second = await open({ queues });
+    await second.work('other', async () => undefined);
+    const tracked = uuidv7();
+    const id = await test.db.transaction(async (tx) => {
+      await createTrackedJob(tx, { id: tracked, type: 'product-import' });
+      return second.enqueue(tx, 'mails', {}, { trackedJobId: tracked });
+    });
+    await eventually(async () => {
+      await silence();
+      expect((await second.deadLetters.list({ limit: 10 })).deadLetters).toMatchObject([
+        { eventId: id, attempts: 1, source: 'jobs/mails', error: expect.stringContaining('ended') },
+      ]);
+    }, 20_000);
+    expect(await loadTrackedJob(test.db, tracked)).toMatchObject({
+      status: 'failed',
+      errors: [{ line: 0n, code: 'JOB_GIVEN_UP', reason: expect.stringContaining('ended') }],
+    });
+    await first.close();
+  }, 30_000);
+
+  it('gives a job back at once when it stops, without counting the attempt', async () => {
+    const once = { mails: { ...mails, retryLimit: 0 } };
+    const first = await openJobs({ db: test.db, logger: silentLogger, queues: once });
+    let aborted = false;
+    let letGo = () => {};
+    const taken = new Promise<void>((resolve) => {
+      void first.work(
+        'mails',
+        async ({ signal }) => {
+          signal.addEventListener('abort', () => (aborted = true));
+          resolve();
+          await new Promise<void>((end) => (letGo = end));
+        },
+        { closeTimeoutMs: 0 },
+      );
+    });
+    await enqueue(first, {});
+    await taken;
+    await first.close();
+    expect(aborted).toBe(true);
+    const second = await open({ queues: once });
+    await second.work('mails', (job) =>
+      test.db.transaction(async (tx) => {
+        await effect(tx, 'elsewhere', job.attempt);
+        await job.complete(tx);
+      }),
+    );
+    await eventually(async () => expect(await effects()).toEqual(['elsewhere']), 2_000);
+    letGo();
+  });
+});
+
+describe('a chain of steps', () => {
+  interface Step {
+    next: number;
+  }
+  const LAST = 6;
+
+  it('applies every step once and counts it once, though its processes die between and within transactions', async () => {
+    const first = await open();
+    const tracked = uuidv7();
+    await test.db.transaction(async (tx) => {
+      await createTrackedJob(tx, { id: tracked, type: 'product-import', total: LAST });
+      await first.enqueue(tx, 'mails', { next: 1 } satisfies Step, { trackedJobId: tracked });
+    });
+    // Steps 2 and 4 die before their commit, steps 3 and 5 after it; each time another process goes on.
+    let died = 0;
+    for (;;) {
+      const process = interrupted(test.db);
+      const jobs = await openJobs({ db: process.db, logger: silentLogger, queues: { mails } });
+      const ended = new Promise<'dead' | 'finished'>((resolve) => {
+        void jobs.work<Step>('mails', async (job) => {
+          const { next } = job.payload;
+          const dies = job.attempt === 1 && next >= 2 && next <= 5;
+          await process.db
+            .transaction(async (tx) => {
+              await effect(tx, `step ${next}`, job.attempt);
+              await addProgress(tx, job.trackedJobId!, {
+                processed: 1,
+                rejected: next % 2,
+                errors: next % 2 ? [{ line: next, code: 'ODD', reason: `line ${next} is odd` }] : [],
+              });
+              if (next === LAST) {
+                await finishTrackedJob(tx, job.trackedJobId!, 'succeeded');
+                await job.complete(tx);
+                tx.afterCommit(() => resolve('finished'));
+              } else await job.continueWith(tx, { next: next + 1 } satisfies Step);
+              if (dies && next % 2 === 0) process.kill();
+            })
+            .finally(() => {
+              if (!dies) return;
+              process.kill();
+              died += 1;
+              resolve('dead');
+            });
+        });
+      });
+      const how = await ended;
+      await jobs.close();
+      if (how === 'finished') break;
+      await test.db.execute(sql('test.lost')`
+        update jobs.job_common set state = 'retry', start_after = now() where state = 'active'`);
+    }
+    expect(died).toBe(4);
+    expect(await effects()).toEqual([1, 2, 3, 4, 5, 6].map((n) => `step ${n}`));
+    expect(await loadTrackedJob(test.db, tracked)).toMatchObject({
+      status: 'succeeded',
+      processed: 6n,
+      total: 6n,
+      rejected: 3n,
+      errors: [1, 3, 5].map((n) => ({ line: BigInt(n), code: 'ODD', reason: `line ${n} is odd` })),
+    });
+    expect(await waiting()).toBe(0);
+  }, 30_000);
+});
+
+describe('a timetable', () => {
+  const digest = { ...mails, cron: '*/10 * * * *' };
+
+  it('makes one job per tick, in UTC, over two replicas, and one for all ticks that were missed', async () => {
+    const clock = new ManualClock(Date.UTC(2026, 0, 1, 11, 55));
+    const replicas = [await open({ queues: { digest }, clock }), await open({ queues: { digest }, clock })];
+    const ticks: string[] = [];
+    const handler = async ({ id }: { id: string }) =>
+      void ticks.push(new Date(uuidv7TimeMs(id)).toISOString().slice(11, 16));
+    for (const jobs of replicas) await jobs.work('digest', handler);
+    const settle = async (count: number) => {
+      clock.advance(1_000);
+      await eventually(async () => expect([ticks.length, await waiting()]).toEqual([count, 0]));
+    };
+    clock.advance(4 * 60_000);
+    await settle(0);
+    clock.advance(60_000);
+    await settle(1);
+    clock.advance(10 * 60_000);
+    await settle(2);
+    expect(ticks).toEqual(['12:00', '12:10']);
+
+    await Promise.all(replicas.map((jobs) => jobs.close()));
+    clock.advance(25 * 60_000);
+    const later = await open({ queues: { digest }, clock });
+    await later.work('digest', handler);
+    await settle(3);
+    await settle(3);
+    expect(ticks[2]).toBe('12:35');
+  });
+
+  it('refuses what is no timetable, and names the queue', async () => {
+    await expect(open({ queues: { digest: { ...mails, cron: 'daily' } } })).rejects.toThrow(
+      'queue digest: cron',
+    );
+  });
 });

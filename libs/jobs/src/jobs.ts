@@ -9,6 +9,9 @@ import { startSchedules } from './schedules';
 import { startUpkeep, type Upkeep } from './upkeep';
 import { startWorker, type JobHandler, type Worker } from './worker';
 
+/** How often an enqueue looks for the waiting job of its key when that is taken up each time just before. */
+const KEY_TRIES = 5;
+
 export interface JobsOptions {
   /** The service's own database, with the tables of `jobsMigrations()`. */
   db: Database;
@@ -79,7 +82,12 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
     Object.entries(options.queues).map(([name, each]) => [name, resolveQueue(name, each)]),
   );
   const boss = await openBoss(db, logger);
-  for (const queue of queues.values()) await declareQueue(boss, queue);
+  const nextTick = (cron: string, afterMs: number) =>
+    boss.previewSchedule(cron, { tz: 'UTC', from: new Date(afterMs), count: 1 })[0]!.getTime();
+  for (const queue of queues.values()) {
+    if (queue.cron !== undefined) nextTick(queue.cron, clock.now()); // refuses what is no timetable
+    await declareQueue(boss, queue);
+  }
 
   const workers = new Map<string, Worker>();
   let background: Promise<{ upkeep: Upkeep; schedules: Poller }> | undefined;
@@ -103,7 +111,7 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
     }: EnqueueOptions & { id?: string },
   ): Promise<string> => {
     assertPayloadSize(queue.name, data.payload);
-    for (;;) {
+    for (let tries = 1; tries <= KEY_TRIES; tries += 1) {
       const added = await boss.send(queue.name, data, {
         id,
         priority,
@@ -122,6 +130,10 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
         for update`);
       if (waiting) return waiting.id;
     }
+    throw new Fault('overloaded', 'OVERLOADED', {
+      detail: `jobs of one key come and go too fast (${queue.name})`,
+      retryAfterSeconds: 1,
+    });
   };
 
   const envelope = (payload: object, trackedJobId: string | undefined): Envelope => {
@@ -134,21 +146,19 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
   };
 
   const startBackground = async () => {
-    const upkeep = startUpkeep({ boss, db, queues: [...queues.values()], clock, logger });
     const schedules = await startSchedules({
       db,
       queues: [...queues.values()].filter((queue) => queue.cron !== undefined) as Array<
         Queue & { cron: string }
       >,
-      nextTick: (cron, afterMs) =>
-        boss.previewSchedule(cron, { tz: 'UTC', from: new Date(afterMs), count: 1 })[0]!.getTime(),
+      nextTick,
       enqueue: async (tx, name) => {
         await add(tx, queueOf(name), { payload: {} }, { key: 'timetable' });
       },
       clock,
       logger,
     });
-    return { upkeep, schedules };
+    return { schedules, upkeep: startUpkeep({ boss, db, queues: [...queues.values()], clock, logger }) };
   };
 
   return {
@@ -180,7 +190,12 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
       });
       workers.set(name, worker);
       background ??= startBackground();
-      await background;
+      try {
+        await background;
+      } catch (error) {
+        background = undefined;
+        throw error;
+      }
       return {
         async close() {
           if (workers.get(name) === worker) workers.delete(name);

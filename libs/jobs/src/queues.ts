@@ -49,6 +49,8 @@ export function resolveQueue(name: string, options: QueueOptions): Queue {
   if (!/^[a-z][a-z0-9-]{0,49}$/.test(name)) throw wrong('its name is not of the form [a-z][a-z0-9-]*');
   if (!(queue.expireInSeconds >= 1 && queue.expireInSeconds <= 45))
     throw wrong('expireInSeconds must be 1..45, so that a lost job runs again within a minute');
+  if (queue.cron !== undefined && queue.cron.trim().split(/\s+/).length !== 5)
+    throw wrong('cron must have five fields');
   if (!(queue.retryLimit >= 0)) throw wrong('retryLimit must not be negative');
   if (!(queue.retryDelaySeconds > 0)) throw wrong('retryDelaySeconds must be above 0');
   if (!(queue.maxQueued >= 1)) throw wrong('maxQueued must be at least 1');

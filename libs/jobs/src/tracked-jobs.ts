@@ -144,10 +144,18 @@ export async function finishTrackedJob(
   if (row) await keepErrors(tx, id, row.errors_kept, options.errors ?? []);
 }
 
-/** Takes the end of a failed job back, since the step that it failed by is tried again. */
+/** The code of the error that says that a step was given up. */
+export const GIVEN_UP = 'JOB_GIVEN_UP';
+
+/** Takes the end of a failed job back, since the step that was given up is tried again. */
 export async function reopenTrackedJob(tx: Tx, id: string): Promise<void> {
-  await tx.execute(sql('trackedJobs.reopen')`
+  const reopened = await tx.execute(sql('trackedJobs.reopen')`
     update tracked_jobs set status = 'queued', finished_at = null where id = ${id} and status = 'failed'`);
+  if (reopened === 0) return;
+  const removed = await tx.execute(sql('trackedJobs.forgetGivenUp')`
+    delete from tracked_job_errors where job_id = ${id} and line = 0 and code = ${GIVEN_UP}`);
+  await tx.execute(sql('trackedJobs.countForgotten')`
+    update tracked_jobs set errors_kept = errors_kept - ${removed} where id = ${id}`);
 }
 
 /** Removes at most `limit` jobs that ended before `beforeMs`, with their errors; how many. By the index on `finished_at`. */

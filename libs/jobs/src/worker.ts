@@ -80,7 +80,8 @@ const observeRun = durationHistogram({
   labels: ['queue', 'outcome'],
 });
 
-const IDLE_MS = 500;
+/** How long a job from another process may wait to be seen; those of this process are seen at once. */
+const IDLE_MS = 1_000;
 const TOUCH_MS = (HEARTBEAT_SECONDS * 1_000) / 5;
 const ABORTED_GRACE_MS = 1_000;
 
