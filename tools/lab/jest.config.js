@@ -1,0 +1,1 @@
+module.exports = { displayName: 'lab', preset: '../../jest.preset.js' };
