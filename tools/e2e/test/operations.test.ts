@@ -2,7 +2,7 @@ import { sharedSystem, shopClient, serviceProcesses, systemPids } from '../src';
 
 const system = sharedSystem();
 const shop = shopClient(system.gateway);
-const PROCESSES = ['catalog', 'gateway', 'order', 'payment-sandbox', 'projector', 'user'];
+const PROCESSES = ['catalog', 'gateway', 'order', 'payment-sandbox', 'projector', 'recommendation', 'user'];
 const opsPorts = () =>
   serviceProcesses(system).map(({ app, env }) => ({ app, ops: `http://127.0.0.1:${env['OPS_PORT']}` }));
 

@@ -17,6 +17,7 @@ export const DATABASES = [
   'catalog',
   'order',
   'views',
+  'recommendation',
   'payment',
   'events',
 ] as const;
@@ -42,6 +43,7 @@ export function systemProcesses(options: Running, secrets: Secrets): ProcessSpec
   const CATALOG_ADDRESS = grpc(1);
   const ORDER_ADDRESS = grpc(2);
   const QUERY_ADDRESS = grpc(3);
+  const RECOMMENDATION_ADDRESS = grpc(4);
   const ISSUER = `http://localhost:${ports.gateway}`;
   const events = { EVENT_LOG_URL: database('events') };
   const shop = { SHOP_CURRENCY: process.env['SHOP_CURRENCY'] || 'EUR' };
@@ -112,6 +114,18 @@ export function systemProcesses(options: Running, secrets: Secrets): ProcessSpec
       },
     },
     {
+      name: 'recommendation',
+      app: 'recommendation',
+      migrates: true,
+      env: {
+        ...grpcPort(RECOMMENDATION_ADDRESS),
+        ...events,
+        ISSUER,
+        USER_ADDRESS,
+        DATABASE_URL: database('recommendation'),
+      },
+    },
+    {
       name: 'gateway',
       app: 'gateway',
       migrates: false,
@@ -123,6 +137,7 @@ export function systemProcesses(options: Running, secrets: Secrets): ProcessSpec
         CATALOG_ADDRESS,
         ORDER_ADDRESS,
         QUERY_ADDRESS,
+        RECOMMENDATION_ADDRESS,
         SIGNING_SECRET: secrets.signingSecret,
         // The sign-in throttle and limits count addresses: nothing stands in front of this gateway.
         TRUSTED_PROXIES: process.env['TRUSTED_PROXIES'] ?? '',

@@ -1,0 +1,130 @@
+import { sql } from '@headroom/postgres';
+import { uuidv7 } from '@headroom/resilience';
+import { silentLogger } from '@headroom/telemetry';
+import { eventually } from '@headroom/testing';
+import { orderEvent, productEvent, stockEvent, viewEvent, type Published } from '../test/events';
+import { dumpModel, startRecommendationSystem, type RecommendationSystem } from '../test/system';
+import { startLearning, type Learning, type LearningOptions } from './learn';
+import { isSettled, markAllStale } from './model-repository';
+import { listModels, schemaOf } from './models-repository';
+import { rebuild } from './rebuild';
+
+const DAY = 24 * 3_600_000;
+
+let system: RecommendationSystem;
+beforeEach(async () => {
+  system = await startRecommendationSystem();
+});
+afterEach(async () => {
+  await Promise.all(learnings.splice(0).map((each) => each.close()));
+  await system.close();
+});
+
+const learnings: Learning[] = [];
+const startToLearn = (options: Partial<LearningOptions> = {}) => {
+  const learning = startLearning({
+    db: system.learnt.db,
+    log: system.log,
+    logger: silentLogger,
+    ...options,
+  });
+  learnings.push(learning);
+  return learning;
+};
+const rebuildNow = () =>
+  rebuild({ db: system.learnt.db, log: system.log, logger: silentLogger, report: () => undefined });
+
+/** A shop with products, customers, views, and orders in every state. */
+function history(orders: number) {
+  const users = Array.from({ length: 5 }, () => uuidv7());
+  const productIds = Array.from({ length: 25 }, () => uuidv7());
+  const events: Published[] = productIds.flatMap((id, index) => [
+    productEvent(1, { id, category: `c${index % 3}` }),
+    stockEvent(1, id, index),
+    viewEvent(id, users[index % users.length]!),
+  ]);
+  for (let index = 0; index < orders; index += 1) events.push(...orderEvents(index, users, productIds));
+  return { events, users, productIds };
+}
+
+function orderEvents(index: number, users: string[], productIds: string[]): Published[] {
+  const at = (step: number) => productIds[(index * step + step) % productIds.length]!;
+  const order = {
+    id: uuidv7(),
+    userId: index % 6 === 0 ? null : users[index % users.length]!,
+    placedAt: new Date(Date.now() - (index % 40) * DAY).toISOString(),
+    productIds: [at(1), at(2), at(3), at(index % 4)],
+  };
+  const event = (version: number, status: 'pending' | 'confirmed' | 'cancelled') =>
+    orderEvent(version, { ...order, status });
+  return [
+    event(1, 'pending'),
+    ...(index % 5 === 0 ? [] : [event(2, 'confirmed')]),
+    ...(index % 7 === 0 ? [event(3, 'cancelled')] : []),
+  ];
+}
+
+it('learns from the log anew, row by row what it had learnt bit by bit, while it goes on learning', async () => {
+  startToLearn({ graceMs: 600_000 });
+  const { events, users, productIds } = history(300);
+  await system.append(...events);
+  await system.settled();
+  const rebuilding = rebuildNow();
+  for (let index = 300; index < 400; index += 1)
+    await system.append(...orderEvents(index, users, productIds));
+  await rebuilding;
+  const models = await listModels(system.learnt.db);
+  expect(models.map(({ version, state }) => [version, state])).toEqual([
+    [1, 'retired'],
+    [2, 'live'],
+  ]);
+  await system.settled();
+  await rebuildNow();
+  const schemas = [2, 3].map((version) => schemaOf({ version }));
+  // Neighbours depend on when they were worked out: work all of them out now.
+  learnings.push(
+    startLearning({ db: system.learnt.db, log: system.log, logger: silentLogger, keeps: () => true }),
+  );
+  for (const schema of schemas) await markAllStale(system.learnt.db, schema);
+  await eventually(async () => expect(await isSettled(system.learnt.db, schemas[1]!)).toBe(true));
+  const live = await dumpModel(system.learnt.db, 'model_v3');
+  for (const table of ['activity', 'counted', 'neighbours', 'pairs', 'products'])
+    expect([table, live[table]!.length > 0]).toEqual([table, true]);
+}, 60_000);
+
+it('counts an order once however often its events come, and no longer when it is cancelled', async () => {
+  startToLearn();
+  const [a, b] = [uuidv7(), uuidv7()];
+  const order = { id: uuidv7(), userId: null, placedAt: new Date().toISOString(), productIds: [a, b, a] };
+  const confirmed = orderEvent(2, { ...order, status: 'confirmed' });
+  await system.append(productEvent(1, { id: a }), productEvent(1, { id: b }));
+  await system.append(orderEvent(1, { ...order, status: 'pending' }), confirmed, confirmed, confirmed);
+  const counts = async () => {
+    const schema = await system.settled();
+    return {
+      products: await system.learnt.db.rows(
+        sql('test.products')`select orders, recent > '-infinity' as fading from ${schema}.products`,
+      ),
+      pairs: await system.learnt.db.rows(sql('test.pairs')`select together from ${schema}.pairs`),
+      totals: await system.learnt.db.row(sql('test.totals')`select orders from ${schema}.totals`),
+    };
+  };
+  expect(await counts()).toEqual({
+    products: [
+      { orders: 1n, fading: true },
+      { orders: 1n, fading: true },
+    ],
+    pairs: [{ together: 1n }],
+    totals: { orders: 1n },
+  });
+  const cancelled = orderEvent(3, { ...order, status: 'cancelled' });
+  await system.append(cancelled, confirmed, cancelled);
+  expect(await counts()).toEqual({
+    products: [
+      { orders: 0n, fading: false },
+      { orders: 0n, fading: false },
+    ],
+    pairs: [],
+    totals: { orders: 0n },
+  });
+});
