@@ -1,4 +1,4 @@
-import { sql, type Database, type Queryable, type Tx } from '@headroom/postgres';
+import { countRows, sql, type Database, type ListTotal, type Queryable, type Tx } from '@headroom/postgres';
 import { uuidv7 } from '@headroom/resilience';
 import type { EventLog, LogRecord } from './event-log';
 
@@ -46,22 +46,19 @@ const DEAD_LETTER_RETENTION_MS = 30 * 24 * 3_600_000;
 const REQUEUE_BATCH = 200;
 
 /**
- * Events that could not be applied in the consumer's database, newest failure first; those that only wait behind them are
- * counted, not listed. `after` is the last item of the page before.
+ * Events that could not be applied in the consumer's database, by id, a UUIDv7 of when they were parked: newest first, after
+ * `afterId` (empty: from the newest). Those that only wait behind them are counted, not listed. By the index on the ids of
+ * events with an error.
  */
 export async function listParked(
   db: Queryable,
-  options: { group?: string; limit: number; after?: { failedAt: Date; id: string } },
+  options: { group?: string; limit: number; afterId?: string },
 ): Promise<ParkedEvent[]> {
-  const { group, limit, after } = options;
+  const { group, limit, afterId } = options;
   const filters = [
     sql.part`e.error is not null`,
     ...(group === undefined ? [] : [sql.part`e.group_name = ${group}`]),
-    ...(after
-      ? [
-          sql.part`(date_trunc('milliseconds', e.failed_at), e.id) < (${after.failedAt}::timestamptz, ${after.id}::uuid)`,
-        ]
-      : []),
+    ...(afterId ? [sql.part`e.id < ${afterId}::uuid`] : []),
   ];
   return db.rows<ParkedEvent>(sql('parked.list')`
     select e.id, e.group_name as "group", e.topic, e.key, e.event_id as "eventId", e.event_type as "eventType", e.error,
@@ -69,9 +66,12 @@ export async function listParked(
       (select count(*)::int from parked_events w
        where w.group_name = e.group_name and w.topic = e.topic and w.key = e.key and w.record_offset > e.record_offset) as waiting
     from parked_events e join parked_keys k using (group_name, topic, key)
-    where ${sql.and(filters)}
-    order by date_trunc('milliseconds', e.failed_at) desc, e.id desc limit ${limit}`);
+    where ${sql.and(filters)} order by e.id desc limit ${limit}`);
 }
+
+/** How many events `listParked` lists: exact up to 10,000, then an estimate. */
+export const countParked = (db: Queryable): Promise<ListTotal> =>
+  countRows(db, 'parked.list', sql.part`parked_events where error is not null`);
 
 /**
  * Asks the consumer to apply the event and those behind it again, in order, which it does within about a second; if one fails
