@@ -36,7 +36,7 @@ const neededQuery = ({ query }: Endpoint) => {
 
 /** A request that the route takes, changed where a test says so. */
 async function send(endpoint: Endpoint, { method, query, headers, body }: Sent = {}) {
-  const payload = body ?? (endpoint.body ? exampleOf(endpoint.body) : undefined);
+  const payload = body ?? (endpoint.body ? exampleOf(endpoint.body) : endpoint.raw && 'a file');
   const search = [neededQuery(endpoint), query].filter(Boolean).join('&');
   return gateway.app.inject({
     method: (method ?? endpoint.method) as Method,
@@ -45,7 +45,7 @@ async function send(endpoint: Endpoint, { method, query, headers, body }: Sent =
       ...(endpoint.access === 'open' || endpoint.access === 'optional' ? {} : bearer('admin')),
       ...(endpoint.idempotent ? { 'idempotency-key': 'key-1' } : {}),
       ...(endpoint.ifMatch ? { 'if-match': '"3"' } : {}),
-      ...(payload === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(payload === undefined ? {} : { 'content-type': endpoint.raw?.mediaTypes[0] ?? 'application/json' }),
       ...headers,
     },
     ...(payload === undefined
@@ -76,7 +76,8 @@ const named = (endpoints: readonly Endpoint[]) =>
   endpoints.map((endpoint) => [`${endpoint.method} ${endpoint.path}`, endpoint] as const);
 const all = named(ENDPOINTS);
 const withBody = named(ENDPOINTS.filter(({ body }) => body));
-const writing = named(ENDPOINTS.filter(({ method }) => method !== 'GET'));
+const writing = named(ENDPOINTS.filter(({ method, raw }) => method !== 'GET' && !raw));
+const withFile = named(ENDPOINTS.filter(({ raw }) => raw));
 const reading = named(ENDPOINTS.filter(({ method }) => method === 'GET'));
 
 describe('the same checks for every route', () => {
@@ -229,22 +230,77 @@ describe('the same checks for every route', () => {
     expectProblem(await send(endpoint, { body: '' }), 'BODY_MALFORMED', endpoint);
   });
 
-  test.each(named(ENDPOINTS.filter(({ path, access }) => path.includes(':') && access !== 'optional')))(
-    '%s: a malformed id in the path is not found',
-    async (_, endpoint) => {
-      const answer = await gateway.app.inject({
-        method: endpoint.method,
-        url: endpoint.path.replace(/:\w+/, 'not-an-id'),
-        headers: {
-          ...bearer('admin'),
-          'idempotency-key': 'k',
-          ...(endpoint.body ? { 'content-type': 'application/json' } : {}),
-        },
-        ...(endpoint.body ? { payload: JSON.stringify(exampleOf(endpoint.body)) } : {}),
-      });
-      expectProblem(answer, 'NOT_FOUND', endpoint);
-    },
-  );
+  test.each(
+    named(
+      ENDPOINTS.filter(
+        ({ path, access }) => path.includes(':') && access !== 'optional' && access !== 'open',
+      ),
+    ),
+  )('%s: a malformed id in the path is not found', async (_, endpoint) => {
+    const answer = await gateway.app.inject({
+      method: endpoint.method,
+      url: endpoint.path.replace(/:\w+/, 'not-an-id'),
+      headers: {
+        ...bearer('admin'),
+        'idempotency-key': 'k',
+        ...(endpoint.body ? { 'content-type': 'application/json' } : {}),
+        ...(endpoint.raw ? { 'content-type': endpoint.raw.mediaTypes[0]! } : {}),
+      },
+      ...(endpoint.body ? { payload: JSON.stringify(exampleOf(endpoint.body)) } : {}),
+      ...(endpoint.raw ? { payload: 'a file' } : {}),
+    });
+    expectProblem(answer, 'NOT_FOUND', endpoint);
+  });
+});
+
+describe.each(withFile)('the file of %s', (_, endpoint) => {
+  const limitBytes = endpoint.raw!.limitBytes;
+  const [type] = endpoint.raw!.mediaTypes as [string];
+
+  test('a declared size beyond the limit is a 413, before type and form', async () => {
+    const headers = { 'content-length': String(limitBytes + 1), 'content-type': 'text/plain' };
+    const problem = expectProblem(
+      await send(endpoint, { headers, query: 'surprise=1' }),
+      'BODY_TOO_LARGE',
+      endpoint,
+    );
+    expect(problem['detail']).toContain(`${limitBytes / 1024 / 1024} MiB`);
+  });
+
+  test('another media type, none, or a compressed body is a 415, before form', async () => {
+    const odd: Array<Record<string, string>> = [
+      { 'content-type': 'application/json' },
+      { 'content-type': `${type}x` },
+      { 'content-type': '' },
+      { 'content-type': type, 'content-encoding': 'gzip' },
+    ];
+    for (const headers of odd)
+      expectProblem(
+        await send(endpoint, { headers, query: 'surprise=1' }),
+        'MEDIA_TYPE_UNSUPPORTED',
+        endpoint,
+      );
+  });
+
+  test('every type that the document names is taken, in any spelling and with parameters', async () => {
+    for (const each of endpoint.raw!.mediaTypes)
+      for (const spelled of [each, each.toUpperCase(), `${each}; charset=utf-8`]) {
+        const answer = await send(endpoint, { headers: { 'content-type': spelled } });
+        expect([spelled, answer.statusCode]).toEqual([spelled, 202]);
+      }
+  });
+
+  test('an empty body is BODY_MALFORMED', async () => {
+    expectProblem(await send(endpoint, { body: '' }), 'BODY_MALFORMED', endpoint);
+  });
+
+  test('an unknown query parameter is named, and nothing has begun', async () => {
+    gateway.received.length = 0;
+    const answer = await send(endpoint, { query: 'surprise=1' });
+    const problem = expectProblem(answer, 'VALIDATION_FAILED', endpoint);
+    expect(problem['errors']).toContainEqual({ path: 'surprise', message: 'is not known here' });
+    expect(gateway.received).toEqual([]);
+  });
 });
 
 describe('caching', () => {
@@ -252,6 +308,10 @@ describe('caching', () => {
     'GET /v1/products': 'catalog',
     'GET /v1/products/:idOrSlug': 'catalog',
     'GET /v1/categories': 'catalog',
+    'GET /v1/products/:id/related': 'catalog',
+    'GET /v1/products/trending': 'catalog',
+    'GET /v1/me/recommendations': 'private',
+    'GET /images/:name': 'immutable',
     'GET /.well-known/jwks.json': 'static',
     'GET /openapi.json': 'static',
     'GET /docs': 'static',
@@ -272,7 +332,11 @@ describe('caching', () => {
       case 'static':
         expect(cacheControl).toMatch(/^public, max-age=\d+/);
         break;
+      case 'immutable':
+        expect(cacheControl).toBe('public, max-age=31536000, immutable');
+        break;
       case 'private':
+        expect(headers['vary']).toMatch(/Authorization, Cart-Token/);
         expect(cacheControl).toBe('private, no-cache');
         break;
       default:

@@ -5,17 +5,19 @@ import { systemClock, uuidv7, type Fault } from '@headroom/resilience';
 import { withCallContext, type CallContext, type Principal } from '@headroom/rpc';
 import { durationHistogram, inSpan } from '@headroom/telemetry';
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { Readable } from 'node:stream';
 import type { TSchema } from 'typebox';
 import { createConsistency } from './consistency';
 import { createCursors } from './cursors';
 import type { AppOptions, Deps } from './deps';
-import { faultsOf, itemSchema, type Endpoint } from './endpoint';
+import { faultsOf, itemSchema, type Endpoint, type RawBody } from './endpoint';
 import { createEventStreams } from './event-streams';
 import { cacheHeaders, etagOf, noneMatch } from './http-cache';
 import { idempotencyKey } from './idempotency';
 import { faultOf, refuseConnection, sendProblem } from './problem';
 import { ENDPOINTS } from './routes';
 import { readFields, select } from './sparse-fields';
+import { createUploads, tooLarge } from './uploads';
 import { assertValid, bodyValidator, queryValidator, type Validator } from './validation';
 
 declare module 'fastify' {
@@ -35,7 +37,12 @@ declare module 'fastify' {
 /** All the time that a request has, its calls included. */
 const DEADLINE_MS = 8_000;
 const BODY_LIMIT_BYTES = 1024 * 1024;
+/** What a client has to send its headers, and then again its body; an upload has its own rule. */
+const ARRIVAL_MS = 30_000;
+/** How long the rest of a body that nobody wants is still read, so that its sender gets to read the answer. */
+const LINGER_MS = 5_000;
 const EXPOSED_HEADERS = [
+  'Cart-Token',
   'Consistency-Token',
   'ETag',
   'Idempotent-Replayed',
@@ -45,6 +52,7 @@ const EXPOSED_HEADERS = [
 ];
 const ACCEPTED_HEADERS = [
   'Authorization',
+  'Cart-Token',
   'Consistency-Token',
   'Content-Type',
   'Idempotency-Key',
@@ -80,12 +88,14 @@ export async function buildApp(options: AppOptions): Promise<App> {
     cursors: createCursors(options.signingSecret),
     consistency: createConsistency(options.signingSecret),
     streams: createEventStreams({ clock }),
+    incoming: createUploads({ clock, logger: options.logger }),
   };
   const app = fastify({
     trustProxy: options.trustedProxies.length > 0 ? [...options.trustedProxies] : false,
     genReqId: ({ headers }) => requestId(headers['x-request-id']),
     bodyLimit: BODY_LIMIT_BYTES,
-    requestTimeout: 30_000,
+    http: { headersTimeout: ARRIVAL_MS },
+    requestTimeout: 0, // would cut long uploads: see `arrivesInTime`
     routerOptions: { maxParamLength: 256 },
     exposeHeadRoutes: false, // GET routes answer HEAD themselves, through the same hooks
     frameworkErrors(error, request, reply) {
@@ -118,7 +128,10 @@ export async function buildApp(options: AppOptions): Promise<App> {
   });
 
   app.addHook('onRequest', (request, reply, next) => begin(request, reply, next));
-  app.addHook('onResponse', async (request, reply) => request.finish?.(reply.statusCode));
+  app.addHook('onResponse', async (request, reply) => {
+    request.finish?.(reply.statusCode);
+    lingerOn(request);
+  });
   await app.register(helmet, {
     contentSecurityPolicy: {
       useDefaults: false,
@@ -149,7 +162,13 @@ export async function buildApp(options: AppOptions): Promise<App> {
     // A limit on requests has its place here: before anything is spent on finding out who asks.
     await admit(request, endpoint, deps);
     const sizeBytes = Number(request.headers['content-length'] ?? 0);
-    if (sizeBytes > BODY_LIMIT_BYTES) throw fault('BODY_TOO_LARGE');
+    if (endpoint.raw) {
+      if (sizeBytes > endpoint.raw.limitBytes) throw tooLarge(endpoint.raw.limitBytes);
+      checkRawType(request, endpoint.raw);
+    } else {
+      if (sizeBytes > BODY_LIMIT_BYTES) throw fault('BODY_TOO_LARGE');
+      arrivesInTime(request, reply);
+    }
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) =>
@@ -160,7 +179,12 @@ export async function buildApp(options: AppOptions): Promise<App> {
     throw unknownRoute(request, reply, allowed);
   });
 
-  for (const endpoint of ENDPOINTS) addRoute(app, endpoint, deps);
+  for (const endpoint of ENDPOINTS) if (!endpoint.raw) addRoute(app, endpoint, deps);
+  await app.register(async (uploads) => {
+    uploads.removeAllContentTypeParsers();
+    uploads.addContentTypeParser('*', (_request, body, done) => done(null, body));
+    for (const endpoint of ENDPOINTS) if (endpoint.raw) addRoute(uploads, endpoint, deps);
+  });
   await app.ready();
   return { app, closeStreams: () => deps.streams.closeAll() };
 
@@ -234,11 +258,41 @@ async function admit(request: FastifyRequest, { access }: Endpoint, { sessions }
   request.call!.accessToken = authorization.replace(/^Bearer +/i, '').trim();
 }
 
-/** Media type, then JSON: one parser for all types, so that size comes before both. */
-async function parseJson(request: FastifyRequest, body: Buffer): Promise<unknown> {
-  const encoding = request.headers['content-encoding'];
+/** Compression and media type of a body that is no JSON. */
+function checkRawType(request: FastifyRequest, { mediaTypes }: RawBody): void {
+  refuseCompressed(request);
+  const type = request.headers['content-type']?.split(';')[0]!.trim().toLowerCase();
+  if (type === undefined || !mediaTypes.includes(type))
+    throw fault('MEDIA_TYPE_UNSUPPORTED', { detail: `send ${mediaTypes.join(' or ')}` });
+}
+
+function refuseCompressed({ headers }: FastifyRequest): void {
+  const encoding = headers['content-encoding'];
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
     throw fault('MEDIA_TYPE_UNSUPPORTED', { detail: 'compressed bodies are not accepted' });
+}
+
+/** Ends the connection of a client whose body does not arrive. */
+function arrivesInTime({ raw, id }: FastifyRequest, reply: FastifyReply): void {
+  if (raw.headers['transfer-encoding'] === undefined && Number(raw.headers['content-length'] ?? 0) === 0)
+    return;
+  const timer = setTimeout(() => {
+    if (!raw.complete) refuseConnection(raw.socket, id, 'the request did not arrive in time');
+  }, ARRIVAL_MS);
+  reply.raw.once('close', () => clearTimeout(timer));
+}
+
+/** Answered before the body was read: a connection that is closed at once would lose the answer on its way. */
+function lingerOn({ raw }: FastifyRequest): void {
+  if (raw.complete !== false || raw.socket.destroyed) return;
+  raw.resume();
+  const timer = setTimeout(() => raw.socket.destroy(), LINGER_MS);
+  raw.once('close', () => clearTimeout(timer));
+}
+
+/** Media type, then JSON: one parser for all types, so that size comes before both. */
+async function parseJson(request: FastifyRequest, body: Buffer): Promise<unknown> {
+  refuseCompressed(request);
   if (body.length === 0) return undefined;
   const type = request.headers['content-type'] ?? '';
   if (!/^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?;?$/i.test(type.trim()))
@@ -278,9 +332,11 @@ function addRoute(app: FastifyInstance, endpoint: Endpoint, deps: Deps): void {
       if (endpoint.idempotent) idempotencyKey(request.headers['idempotency-key']);
       if (endpoint.body && request.body === undefined)
         throw fault('BODY_MALFORMED', { detail: 'a JSON body is required' });
+      if (endpoint.raw && request.body === undefined)
+        throw fault('BODY_MALFORMED', { detail: 'the body is empty' });
       assertValid([
         ...validateQuery(request.query),
-        ...(endpoint.method === 'GET' ? [] : validateBody(request.body)),
+        ...(endpoint.method === 'GET' || endpoint.raw ? [] : validateBody(request.body)),
       ]);
     },
     async handler(request, reply) {
@@ -317,14 +373,17 @@ function keep(request: FastifyRequest, reply: FastifyReply, payload: unknown): u
     return payload;
   }
   const { vary, 'cache-control': cacheControl } = cacheHeaders(endpoint.cache, request.headers);
-  reply.header('cache-control', cacheControl);
+  if (!reply.hasHeader('cache-control')) reply.header('cache-control', cacheControl);
   if (vary) reply.header('vary', [reply.getHeader('vary'), vary].filter(Boolean).join(', '));
   if (endpoint.method !== 'GET' || endpoint.path === '/health') return payload;
-  if (typeof payload !== 'string' && !Buffer.isBuffer(payload)) return payload;
-  const etag = reply.getHeader('etag')?.toString() ?? etagOf(payload);
+  const whole = typeof payload === 'string' || Buffer.isBuffer(payload);
+  const etag = reply.getHeader('etag')?.toString() ?? (whole ? etagOf(payload) : undefined);
+  if (etag === undefined) return payload;
   reply.header('etag', etag);
-  if (!noneMatch(request.headers['if-none-match'], etag)) return payload;
-  reply.code(304).removeHeader('content-type').removeHeader('content-length');
+  const known = noneMatch(request.headers['if-none-match'], etag);
+  if (payload instanceof Readable && (known || request.method === 'HEAD')) payload.destroy();
+  else if (!known) return payload;
+  if (known) reply.code(304).removeHeader('content-type').removeHeader('content-length');
   return null;
 }
 

@@ -6,6 +6,7 @@ const NEEDED = {
   CATALOG_ADDRESS: 'localhost:2',
   ORDER_ADDRESS: 'localhost:3',
   QUERY_ADDRESS: 'localhost:4',
+  RECOMMENDATION_ADDRESS: 'localhost:5',
   ISSUER: 'http://localhost:8080',
   SIGNING_SECRET: 'x'.repeat(32),
 };

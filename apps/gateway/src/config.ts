@@ -8,6 +8,7 @@ export const CONFIG = {
   CATALOG_ADDRESS: address(),
   ORDER_ADDRESS: address(),
   QUERY_ADDRESS: address(),
+  RECOMMENDATION_ADDRESS: address(),
   ISSUER: text(),
   SIGNING_SECRET: parsed<string>(
     'at least 32 characters, the same for all replicas',

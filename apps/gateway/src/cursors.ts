@@ -148,3 +148,27 @@ export async function walkTo<R>(
   }
   return { first, reply };
 }
+
+/** What a service answers about a list that only knows positions. */
+interface Counted {
+  total?: bigint | undefined;
+  totalIsEstimate?: boolean | undefined;
+}
+
+/** The whole answer of a list that is served by `walkTo`. */
+export async function walkedList<R extends Counted, T>(
+  request: PageRequest,
+  step: (after: string) => Promise<R>,
+  nextOf: (reply: R) => string,
+  itemsOf: (reply: R) => T[],
+): Promise<{ items: T[]; page: PageInfo }> {
+  const { first, reply } = await walkTo(request, step, nextOf);
+  return {
+    items: reply ? itemsOf(reply) : [],
+    page: request.info(reply ? nextOf(reply) : '', { total: first.total, isEstimate: first.totalIsEstimate }),
+  };
+}
+
+/** The position behind a page that ends with its last item: its id, empty where nothing follows. */
+export const afterLast = (items: ReadonlyArray<{ id: string }>, more: boolean): string =>
+  more ? (items.at(-1)?.id ?? '') : '';

@@ -2,6 +2,7 @@ import { FAULT_CODES, type FaultCode } from '@headroom/contracts';
 import type { FaultKind } from '@headroom/resilience';
 import type { Principal } from '@headroom/rpc';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Readable } from 'node:stream';
 import { Type, type Static, type TObject, type TProperties, type TSchema } from 'typebox';
 import type { Deps } from './deps';
 import type { CachePolicy } from './http-cache';
@@ -18,6 +19,20 @@ type Names<Path extends string> = Path extends `${string}:${infer Name}/${infer 
     ? Name
     : never;
 
+/** A body that is no JSON: passed on as it comes in, never held whole. */
+export interface RawBody {
+  /** Lower case, without parameters. */
+  mediaTypes: readonly string[];
+  limitBytes: number;
+  /** What it holds, for the document. */
+  description: string;
+  /** By media type, where there is something to show. */
+  examples?: Readonly<Record<string, string>>;
+}
+
+/** Declares a body that the handler reads as a stream; size and media type are checked before. */
+export const raw = (spec: RawBody): { raw: RawBody } => ({ raw: spec });
+
 /** What a handler is given: everything has passed the checks that the endpoint declares. */
 export interface Call<Path extends string, A extends Access, Query, Body> {
   deps: Deps;
@@ -29,6 +44,8 @@ export interface Call<Path extends string, A extends Access, Query, Body> {
   request: FastifyRequest;
   reply: FastifyReply;
 }
+
+type Given<B> = B extends { raw: RawBody } ? Readable : B extends TSchema ? Static<B> : never;
 
 interface Description<Path extends string, A extends Access, R extends TSchema> {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -63,6 +80,10 @@ interface Description<Path extends string, A extends Access, R extends TSchema> 
   ifMatch?: 'optional' | 'required';
   /** A read that takes a Consistency-Token and waits for what it names. */
   consistent?: true;
+  /** A write that no view shows: its answer has no Consistency-Token. */
+  unseen?: true;
+  /** It takes and gives a Cart-Token. */
+  cartToken?: true;
   /** The answer is a stream that stays open. */
   streams?: true;
 }
@@ -70,7 +91,10 @@ interface Description<Path extends string, A extends Access, R extends TSchema> 
 /** One route with everything that is true of it: the checks, the document and the handler come from here alone. */
 export interface Endpoint extends Description<string, Access, TSchema> {
   query: TObject;
+  /** A JSON body. */
   body?: TObject;
+  /** Instead of a JSON body. */
+  raw?: RawBody;
   handle(call: Call<string, Access, never, never>): Promise<unknown>;
 }
 
@@ -79,18 +103,21 @@ export function endpoint<
   const Path extends string,
   const A extends Access,
   Q extends TProperties = Record<never, never>,
-  B extends TObject = TObject<Record<never, never>>,
+  B extends TObject | { raw: RawBody } = TObject<Record<never, never>>,
   R extends TSchema = TSchema,
 >(
   spec: Description<Path, A, R> & {
     query?: Q;
     body?: B;
-    handle(call: Call<Path, A, Static<TObject<Q>>, Static<B>>): Promise<Static<R> | Buffer | string | void>;
+    handle(
+      call: Call<Path, A, Static<TObject<Q>>, Given<B>>,
+    ): Promise<Static<R> | Buffer | Readable | string | void>;
   },
 ): Endpoint {
-  const { query, ...rest } = spec;
+  const { query, body, ...rest } = spec;
   return {
     ...rest,
+    ...(body && ('raw' in body ? body : { body })),
     query: Type.Object(query ?? {}, { additionalProperties: false }),
   } as unknown as Endpoint;
 }
@@ -122,5 +149,6 @@ export function faultsOf(spec: Endpoint): FaultCode[] {
 /** The schema of one item of an endpoint's answer: what `fields` selects from. */
 export function itemSchema(spec: Endpoint): TSchema {
   const schema = spec.reply.schema as { properties?: Record<string, { items?: TSchema }> } | undefined;
-  return schema?.properties?.['page'] ? schema.properties['items']!.items! : (schema as TSchema);
+  const isList = schema?.properties?.['page'] ?? schema?.properties?.['degraded'];
+  return isList ? schema!.properties!['items']!.items! : (schema as TSchema);
 }

@@ -4,9 +4,10 @@ import { createHash } from 'node:crypto';
 /**
  * How long an answer may be kept, and by whom.
  * `catalog`: by anyone for seconds, unless the request was personal or asked for freshness; `static`: by anyone for
- * minutes; `private`: by the caller, who asks again each time; `none`: by nobody.
+ * minutes; `immutable`: by anyone for a year, without asking again; `private`: by the caller, who asks again each time;
+ * `none`: by nobody.
  */
-export type CachePolicy = 'catalog' | 'static' | 'private' | 'none';
+export type CachePolicy = 'catalog' | 'static' | 'immutable' | 'private' | 'none';
 
 const PERSONAL = 'private, no-cache';
 
@@ -26,8 +27,11 @@ export function cacheHeaders(
     }
     case 'static':
       return { 'cache-control': 'public, max-age=300, s-maxage=300, stale-while-revalidate=3600' };
+    case 'immutable':
+      return { 'cache-control': 'public, max-age=31536000, immutable' };
     case 'private':
-      return { 'cache-control': PERSONAL };
+      // Two people at one browser may read versions of the same number: the answer to one is none for the other.
+      return { 'cache-control': PERSONAL, vary: 'Authorization, Cart-Token' };
     case 'none':
       return { 'cache-control': 'no-store' };
   }

@@ -1,9 +1,21 @@
-import { catalogV1, orderV1, queryV1, userV1 } from '@headroom/contracts';
+import {
+  catalogImagesV1,
+  catalogV1,
+  guestCartsV1,
+  operationsV1,
+  orderV1,
+  queryAdminV1,
+  queryV1,
+  recommendationV1,
+  userAdminV1,
+  userV1,
+} from '@headroom/contracts';
 import { createHealthClient, createRpcClient, createTokenVerifier } from '@headroom/rpc';
 import { runService, type HealthCheck } from '@headroom/service';
 import { buildApp } from './app';
 import { followSessions } from './auth';
 import { CONFIG } from './config';
+import { UPLOAD_CALL_MS } from './uploads';
 
 void runService('gateway', CONFIG, async (config, life) => {
   const user = life.own(
@@ -26,6 +38,41 @@ void runService('gateway', CONFIG, async (config, life) => {
     }),
   );
   const query = life.own(createRpcClient(queryV1.QueryServiceService, { address: config.QUERY_ADDRESS }));
+  const passwordResets = life.own(
+    createRpcClient(userAdminV1.PasswordResetServiceService, {
+      address: config.USER_ADDRESS,
+      neverRetry: ['requestPasswordReset', 'confirmPasswordReset'],
+    }),
+  );
+  const userAdmin = life.own(
+    createRpcClient(userAdminV1.UserAdminServiceService, { address: config.USER_ADDRESS }),
+  );
+  const images = life.own(
+    createRpcClient(catalogImagesV1.ImageServiceService, { address: config.CATALOG_ADDRESS }),
+  );
+  const guestCarts = life.own(
+    createRpcClient(guestCartsV1.GuestCartServiceService, { address: config.ORDER_ADDRESS }),
+  );
+  const adminQuery = life.own(
+    createRpcClient(queryAdminV1.AdminQueryServiceService, {
+      address: config.QUERY_ADDRESS,
+      neverRetry: ['exportSales'],
+    }),
+  );
+  const recommendation = life.own(
+    createRpcClient(recommendationV1.RecommendationServiceService, {
+      address: config.RECOMMENDATION_ADDRESS,
+    }),
+  );
+  const operations = (address: string) =>
+    life.own(
+      createRpcClient(operationsV1.OperationsServiceService, {
+        address,
+        neverRetry: ['requeueDeadLetter', 'discardDeadLetter'],
+      }),
+    );
+  const uploads = (address: string) =>
+    life.own(createRpcClient(operationsV1.UploadServiceService, { address, timeoutMs: UPLOAD_CALL_MS }));
 
   const verify = createTokenVerifier({
     issuer: config.ISSUER,
@@ -59,6 +106,20 @@ void runService('gateway', CONFIG, async (config, life) => {
       catalog,
       order,
       query,
+      passwordResets,
+      userAdmin,
+      images,
+      guestCarts,
+      adminQuery,
+      recommendation,
+      operations: {
+        user: operations(config.USER_ADDRESS),
+        catalog: operations(config.CATALOG_ADDRESS),
+        order: operations(config.ORDER_ADDRESS),
+        query: operations(config.QUERY_ADDRESS),
+        recommendation: operations(config.RECOMMENDATION_ADDRESS),
+      },
+      uploads: { catalog: uploads(config.CATALOG_ADDRESS), order: uploads(config.ORDER_ADDRESS) },
       sessions,
       health: life.report,
       logger: life.logger,

@@ -1,4 +1,14 @@
-import { moneyJson, type catalogV1, type orderV1, type queryV1, type userV1 } from '@headroom/contracts';
+import {
+  moneyJson,
+  orderJson,
+  type catalogV1,
+  type operationsV1,
+  type orderV1,
+  type queryAdminV1,
+  type queryV1,
+  type userAdminV1,
+  type userV1,
+} from '@headroom/contracts';
 import { Type, type Static, type TSchema } from 'typebox';
 
 /**
@@ -106,6 +116,10 @@ export const sessionJson = (session: userV1.SessionTokens): Static<typeof Sessio
   user: userJson(session.user!),
 });
 
+const Options = Type.Record(Type.String(), Type.String(), {
+  description: 'What sets a variant apart',
+  examples: [{ colour: 'blue' }],
+});
 const productMembers = {
   id: ReadId,
   slug: Type.String({ description: 'Stays when the name changes', examples: ['blue-mug'] }),
@@ -118,6 +132,21 @@ const productMembers = {
   available: Type.Integer({ description: 'Units that can be ordered now', examples: [42] }),
   imageUrl: nullable<string>({ type: 'string', examples: ['https://images.example/blue-mug.webp'] }),
   updatedAt: Time,
+  group: Type.Optional(
+    Type.String({ description: 'Products of one group are variants of each other', examples: ['mug'] }),
+  ),
+  options: Type.Optional(Options),
+  variants: Type.Optional(
+    Type.Array(
+      Type.Object({
+        id: ReadId,
+        options: Options,
+        price: Money,
+        inStock: Type.Boolean({ examples: [true] }),
+      }),
+      { description: 'Where one product with a group was asked for: all of the group, itself included' },
+    ),
+  ),
 };
 export const Product = Type.Object(productMembers);
 export const AdminProduct = Type.Object({
@@ -140,6 +169,18 @@ export const productJson = (product: catalogV1.Product): Static<typeof Product> 
   available: Number(product.available),
   imageUrl: product.imageUrl === '' ? null : product.imageUrl,
   updatedAt: product.updatedAt,
+  ...(product.group ? { group: product.group } : {}),
+  ...(product.options ? { options: product.options.values } : {}),
+  ...(product.variants
+    ? {
+        variants: product.variants.variants.map(({ id, options, price, available }) => ({
+          id,
+          options: options?.values ?? {},
+          price: moneyJson(price),
+          inStock: available > 0n,
+        })),
+      }
+    : {}),
 });
 
 /** A product as an admin sees it. */
@@ -261,10 +302,34 @@ const orderMembers = {
   updatedAt: Time,
 };
 export const Order = Type.Object(orderMembers);
-export const AdminOrder = Type.Object({ ...orderMembers, userId: ReadId });
+export const AdminOrder = Type.Object({
+  ...orderMembers,
+  userId: nullable<string>({
+    type: 'string',
+    format: 'uuid',
+    description: 'Null: history that belongs to no account',
+    examples: [EXAMPLE_ID],
+  }),
+  externalId: Type.Optional(
+    Type.String({ description: 'Of imported history: its id where it came from', examples: ['536365'] }),
+  ),
+});
 
-export const SalesDay = Type.Object({
-  day: Type.String({ format: 'date', examples: ['2026-11-24'] }),
+/** An order as an admin sees it. */
+export const adminOrderJson = (order: orderV1.Order): Static<typeof AdminOrder> => ({
+  ...orderJson(order),
+  userId: order.userId === '' ? null : order.userId,
+  ...(order.externalId === undefined ? {} : { externalId: order.externalId }),
+});
+
+export const Sales = Type.Object({
+  day: Type.Optional(Type.String({ format: 'date', description: '`by=day`', examples: ['2026-11-24'] })),
+  productId: Type.Optional(
+    Type.String({ format: 'uuid', description: '`by=product`, instead of `day`', examples: [EXAMPLE_ID] }),
+  ),
+  category: Type.Optional(
+    Type.String({ description: '`by=category`, instead of `day`', examples: ['kitchen/mugs'] }),
+  ),
   currency: Type.String({ examples: ['EUR'] }),
   orders: Type.Integer({ examples: [12] }),
   units: Type.Integer({ examples: [31] }),
@@ -272,13 +337,157 @@ export const SalesDay = Type.Object({
 });
 
 /** The confirmed orders of one day in one currency. */
-export const salesDayJson = (day: queryV1.SalesDay): Static<typeof SalesDay> => ({
-  day: day.day,
-  currency: day.currency,
-  orders: Number(day.orders),
-  units: Number(day.units),
-  revenue: moneyJson(day.revenue),
+export const salesOfDayJson = (sales: queryV1.SalesDay): Static<typeof Sales> => ({
+  day: sales.day,
+  ...salesJson(sales),
 });
+
+/** The confirmed orders of one product or category in one currency. */
+export const salesOfGroupJson = (
+  sales: queryAdminV1.SalesRow,
+  name: 'productId' | 'category',
+): Static<typeof Sales> => ({ [name]: sales.group, ...salesJson(sales) });
+
+const salesJson = ({ currency, orders, units, revenue }: Omit<queryV1.SalesDay, 'day'>) => ({
+  currency,
+  orders: Number(orders),
+  units: Number(units),
+  revenue: moneyJson(revenue),
+});
+
+export const Mail = Type.Object({
+  id: ReadId,
+  to: Type.String({ examples: ['ada@example.com'] }),
+  subject: Type.String({ examples: ['Your new password'] }),
+  text: Type.String({
+    description: 'A reset token stands on a line of its own',
+    examples: ['Hello Ada,\n\n4Yk0n3Jm2Qx8w1v7s5d9f6g2h4j8k0l3\n'],
+  }),
+  kind: Type.String({
+    description:
+      'What occasioned it, such as `welcome`, `order-confirmation`, `password-reset`, `sales-digest`',
+    examples: ['password-reset'],
+  }),
+  createdAt: Time,
+});
+
+/** A mail that was kept instead of being sent. */
+export const mailJson = ({
+  id,
+  to,
+  subject,
+  text,
+  kind,
+  createdAt,
+}: userAdminV1.Mail): Static<typeof Mail> => ({
+  id,
+  to,
+  subject,
+  text,
+  kind,
+  createdAt,
+});
+
+const Count = (description: string, example: number) => Type.Integer({ description, examples: [example] });
+export const Job = Type.Object({
+  id: ReadId,
+  type: Type.String({
+    description: 'Such as `product-import`, `order-import`, `product-image`, `sales-export`',
+    examples: ['product-import'],
+  }),
+  status: Type.Unsafe<string>({ type: 'string', enum: ['queued', 'running', 'succeeded', 'failed'] }),
+  processed: Count('Lines so far; blank ones and a header do not count', 1000),
+  total: nullable<number>({ type: 'integer', description: 'Null: not known yet', examples: [1000] }),
+  created: Count('Lines that made something', 990),
+  updated: Count('Lines that changed something', 4),
+  unchanged: Count('Lines that said what was so already', 3),
+  rejected: Count('Lines that had no effect', 3),
+  errors: Type.Array(
+    Type.Object({
+      line: Type.Integer({ description: 'From 1; 0: the job as a whole', examples: [17] }),
+      code: Type.String({ examples: ['SKU_ARCHIVED'] }),
+      reason: Type.String({ examples: ['the product MUG-RED is archived'] }),
+    }),
+    { description: 'The first 1,000; a list of jobs gives none' },
+  ),
+  createdAt: Time,
+  finishedAt: nullable<string>({
+    type: 'string',
+    format: 'date-time',
+    description: 'Null: not finished yet',
+    examples: [EXAMPLE_TIME],
+  }),
+  resultUrl: Type.Optional(
+    Type.String({
+      description: 'The file that a finished job made',
+      examples: [`/v1/admin/reports/sales/exports/${EXAMPLE_ID}`],
+    }),
+  ),
+});
+
+/** A piece of background work with its progress. */
+export const jobJson = (job: operationsV1.Job): Static<typeof Job> => ({
+  id: job.id,
+  type: job.type,
+  status: job.status,
+  processed: Number(job.processed),
+  total: job.total === undefined ? null : Number(job.total),
+  created: Number(job.created),
+  updated: Number(job.updated),
+  unchanged: Number(job.unchanged),
+  rejected: Number(job.rejected),
+  errors: job.errors.map(({ line, code, reason }) => ({ line: Number(line), code, reason })),
+  createdAt: job.createdAt,
+  finishedAt: job.finishedAt ?? null,
+  ...(job.resultUrl ? { resultUrl: job.resultUrl } : {}),
+});
+
+export const DeadLetter = Type.Object({
+  id: ReadId,
+  source: Type.String({
+    description: 'The group of consumers that gave up, or `jobs/` and a queue',
+    examples: ['recommendation'],
+  }),
+  topic: nullable<string>({
+    type: 'string',
+    description: 'Null: it was a job',
+    examples: ['headroom.order.v1'],
+  }),
+  key: Type.String({ description: 'What waits behind it has the same key', examples: [EXAMPLE_ID] }),
+  eventId: nullable<string>({
+    type: 'string',
+    description: 'Of an event or a job; null: it could not be read',
+    examples: [EXAMPLE_ID],
+  }),
+  error: Type.String({ examples: ['product 01932f4e is unknown'] }),
+  attempts: Type.Integer({ examples: [10] }),
+  failedAt: Time,
+  payload: Type.Unsafe<unknown>({
+    description: 'As it came: its JSON, or a text where it is none',
+    examples: [{ specversion: '1.0', type: 'headroom.order.placed' }],
+  }),
+});
+
+/** Work that was given up until somebody decides about it. */
+export const deadLetterJson = (letter: operationsV1.DeadLetter): Static<typeof DeadLetter> => ({
+  id: letter.id,
+  source: letter.source,
+  topic: letter.topic === '' ? null : letter.topic,
+  key: letter.key,
+  eventId: letter.eventId === '' ? null : letter.eventId,
+  error: letter.error,
+  attempts: letter.attempts,
+  failedAt: letter.failedAt,
+  payload: jsonOrText(letter.payload),
+});
+
+function jsonOrText(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
 
 /** Schemas that the document names. */
 export const COMPONENTS: Record<string, TSchema> = {
@@ -295,7 +504,10 @@ export const COMPONENTS: Record<string, TSchema> = {
   Cart,
   Order,
   AdminOrder,
-  SalesDay,
+  Sales,
+  Mail,
+  Job,
+  DeadLetter,
 };
 
 /** ISO 3166-1 alpha-2, as officially assigned. */

@@ -1,11 +1,11 @@
-import type { catalogV1, orderV1, userV1 } from '@headroom/contracts';
+import { fault, type catalogV1, type operationsV1, type orderV1, type userV1 } from '@headroom/contracts';
 import { unauthenticated, currentCall, type CallContext, type Principal } from '@headroom/rpc';
 import type { HealthReport } from '@headroom/service';
 import { currentTraceparent, silentLogger } from '@headroom/telemetry';
 import { ManualClock } from '@headroom/testing';
 import type { FastifyInstance } from 'fastify';
 import { buildApp } from '../src/app';
-import type { AppOptions } from '../src/deps';
+import type { AppOptions, OperationsCalls, UploadCalls } from '../src/deps';
 
 /**
  * The gateway with services that stand in its own process: what a call was given can be read, what it answers can be set.
@@ -16,6 +16,9 @@ export const IDS = {
   session: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b12',
   product: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b21',
   order: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b31',
+  job: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b41',
+  letter: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b51',
+  upload: '01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b61',
 } as const;
 const TIME = '2026-11-25T09:30:00.000Z';
 
@@ -81,6 +84,63 @@ const aCart: orderV1.Cart = {
     },
   ],
   total: { amountMinor: 3998n, currency: 'EUR' },
+};
+
+export const aJob = (over: Partial<operationsV1.Job> = {}): operationsV1.Job => ({
+  id: IDS.job,
+  type: 'product-import',
+  status: 'queued',
+  processed: 0n,
+  created: 0n,
+  updated: 0n,
+  unchanged: 0n,
+  rejected: 0n,
+  errors: [],
+  createdAt: TIME,
+  ...over,
+});
+
+export const aDeadLetter = (over: Partial<operationsV1.DeadLetter> = {}): operationsV1.DeadLetter => ({
+  id: IDS.letter,
+  source: 'projector',
+  topic: 'headroom.order.v1',
+  key: IDS.order,
+  eventId: IDS.order,
+  error: 'it cannot be',
+  attempts: 10,
+  failedAt: TIME,
+  payload: '{"specversion":"1.0"}',
+  ...over,
+});
+
+/** The service that has every job and dead letter that is asked for; the others have none. */
+const owner: OperationsCalls = {
+  listJobs: async () => ({ jobs: [aJob()], more: false, total: 1n, totalIsEstimate: false }),
+  getJob: async ({ jobId }) => aJob({ id: jobId }),
+  listDeadLetters: async () => ({
+    deadLetters: [aDeadLetter()],
+    more: false,
+    total: 1n,
+    totalIsEstimate: false,
+  }),
+  requeueDeadLetter: async () => ({}),
+  discardDeadLetter: async () => ({}),
+};
+const notFound = async (): Promise<never> => {
+  throw fault('NOT_FOUND');
+};
+const stranger: OperationsCalls = {
+  listJobs: async () => ({ jobs: [], more: false, total: 0n, totalIsEstimate: false }),
+  getJob: notFound,
+  listDeadLetters: async () => ({ deadLetters: [], more: false, total: 0n, totalIsEstimate: false }),
+  requeueDeadLetter: notFound,
+  discardDeadLetter: notFound,
+};
+const takesUploads: UploadCalls = {
+  beginUpload: async () => ({ uploadId: IDS.upload }),
+  appendUpload: async () => ({}),
+  completeUpload: async () => ({ job: aJob(), positions: [] }),
+  abandonUpload: async () => ({}),
 };
 
 const aStock: catalogV1.Stock = { productId: IDS.product, onHand: 7n, available: 5n, held: 2n, version: 9n };
@@ -190,7 +250,83 @@ function services() {
     }),
     getCustomerSummary: unused,
   };
-  return { user, catalog, order, query };
+  const passwordResets: AppOptions['passwordResets'] = {
+    requestPasswordReset: async () => ({}),
+    confirmPasswordReset: async () => ({}),
+  };
+  const userAdmin: AppOptions['userAdmin'] = {
+    listUsers: async () => ({ users: [aUser], more: false, total: 1n, totalIsEstimate: false }),
+    listMails: async () => ({
+      mails: [
+        {
+          id: IDS.letter,
+          to: 'ada@example.com',
+          subject: 'Welcome',
+          text: 'Hello',
+          kind: 'welcome',
+          createdAt: TIME,
+        },
+      ],
+      more: false,
+      total: 1n,
+      totalIsEstimate: false,
+    }),
+  };
+  const images: AppOptions['images'] = {
+    getImage: async () => ({
+      content: Buffer.from('RIFF....WEBPVP8 '),
+      sizeBytes: 16n,
+      contentType: 'image/webp',
+    }),
+  };
+  const guestCarts: AppOptions['guestCarts'] = { mergeGuestCart: async () => ({ mergedLines: 1 }) };
+  const adminQuery: AppOptions['adminQuery'] = {
+    listAllOrders: async () => ({ orders: [anOrder()], more: false, total: 1n, totalIsEstimate: false }),
+    getSales: async () => ({
+      rows: [
+        {
+          group: IDS.product,
+          currency: 'EUR',
+          orders: 1n,
+          units: 2n,
+          revenue: { amountMinor: 3998n, currency: 'EUR' },
+        },
+      ],
+      next: '',
+      asOf: TIME,
+      total: 1n,
+      totalIsEstimate: false,
+    }),
+    exportSales: async () => ({ job: aJob({ type: 'sales-export' }), positions: [] }),
+    getSalesExport: async () => ({
+      content: Buffer.from('day,currency\n'),
+      sizeBytes: 13n,
+      contentType: 'text/csv',
+    }),
+  };
+  const recommendation: AppOptions['recommendation'] = {
+    listRelated: async () => ({ products: [aProduct] }),
+    listTrending: async () => ({ products: [aProduct] }),
+    listForMe: async () => ({ products: [aProduct] }),
+    recordActivity: async () => ({}),
+  };
+  return {
+    user,
+    catalog,
+    order,
+    query,
+    passwordResets,
+    userAdmin,
+    images,
+    guestCarts,
+    adminQuery,
+    recommendation,
+    catalogWork: { ...owner },
+    orderWork: { ...stranger },
+    userWork: { ...stranger },
+    catalogUploads: { ...takesUploads },
+    orderUploads: { ...takesUploads },
+  };
 }
 
 const unused = async (): Promise<never> => {
@@ -269,6 +405,18 @@ export async function startGateway(over: Partial<AppOptions> = {}): Promise<Test
     catalog: listen(fakes.catalog),
     order: listen(fakes.order),
     query: listen(fakes.query),
+    passwordResets: listen(fakes.passwordResets),
+    userAdmin: listen(fakes.userAdmin),
+    images: listen(fakes.images),
+    guestCarts: listen(fakes.guestCarts),
+    adminQuery: listen(fakes.adminQuery),
+    recommendation: listen(fakes.recommendation),
+    operations: {
+      user: listen(fakes.userWork),
+      catalog: listen(fakes.catalogWork),
+      order: listen(fakes.orderWork),
+    },
+    uploads: { catalog: listen(fakes.catalogUploads), order: listen(fakes.orderUploads) },
     sessions: {
       async authenticate(authorization) {
         verified.count += 1;

@@ -41,6 +41,7 @@ export const FAULT_CODES = {
     kind: 'unsupported_type',
     title: 'The body has a media type that is not accepted',
   },
+  IMAGE_UNSUPPORTED: { kind: 'unsupported_type', title: 'The content is no JPEG, PNG or WebP image' },
   PRODUCT_UNAVAILABLE: { kind: 'unprocessable', title: 'A product does not exist or is no longer sold' },
   CURRENCY_MIXED: { kind: 'unprocessable', title: 'An order has one currency' },
   IDEMPOTENCY_KEY_REUSED: { kind: 'unprocessable', title: 'The key was used with another request' },

@@ -20,16 +20,23 @@ interface Described<L extends string> {
 export function durationHistogram<L extends string>(
   options: Described<L>,
 ): (labels: Record<L, string>, seconds: number) => void {
+  return histogram({ ...options, buckets: SECONDS_BUCKETS });
+}
+
+/** A histogram with upper bounds of its own; labels as for durations. */
+export function histogram<L extends string>(
+  options: Described<L> & { buckets: readonly number[] },
+): (labels: Record<L, string>, value: number) => void {
   const metric =
     (registry.getSingleMetric(options.name) as Histogram<L> | undefined) ??
     new Histogram({
       name: options.name,
       help: options.help,
       labelNames: [...(options.labels ?? [])],
-      buckets: SECONDS_BUCKETS,
+      buckets: [...options.buckets],
       registers: [registry],
     });
-  return (labels, seconds) => metric.observe(labels, seconds);
+  return (labels, value) => metric.observe(labels, value);
 }
 
 /** A counter; the returned function adds `by` (default 1). */

@@ -1,7 +1,7 @@
 import { fault, FAULT_CODES, problemOf, type FaultCode } from '@headroom/contracts';
 import { FAULT_KINDS } from '@headroom/resilience';
 import type { TSchema } from 'typebox';
-import { faultsOf, type Endpoint } from '../endpoint';
+import { faultsOf, type Endpoint, type RawBody } from '../endpoint';
 import { PROBLEM_TYPE } from '../problem';
 import { COMPONENTS, EXAMPLE_ID } from '../schemas';
 
@@ -31,7 +31,7 @@ export function openApiDocument(endpoints: readonly Endpoint[]): Json {
       ].join('\n\n'),
     },
     servers: [{ url: '/' }],
-    tags: [...new Set(endpoints.map(({ tag }) => tag))].map((name) => ({ name })),
+    tags: [...new Set(endpoints.map(({ tag }) => tag))].map((name) => ({ name, description: TAGS[name] })),
     paths,
     components: {
       schemas: Object.fromEntries(
@@ -44,6 +44,20 @@ export function openApiDocument(endpoints: readonly Endpoint[]): Json {
   };
 }
 
+/** What the routes of a tag are about. */
+const TAGS: Record<string, string> = {
+  Accounts: 'Registration, sessions, the own profile',
+  'Admin: users': 'Users as an admin sees them, and mails that were kept',
+  Catalog: 'Products, categories and pictures as shoppers see them',
+  Recommendations: 'What a shopper may like, and what it is learnt from',
+  'Admin: catalog': 'Products, stock, pictures and imports',
+  'Cart and orders': 'Carts, checkout and the own orders',
+  'Admin: orders': "Everybody's orders, and sales history that is brought in",
+  'Admin: reports': 'Confirmed sales, in pages and in files',
+  'Admin: operations': 'Background work: jobs, and what was given up',
+  Operations: 'Health, keys, this document, and how fast pages were',
+};
+
 /** The status that an endpoint gives a code. */
 export const statusOf = (endpoint: Endpoint, code: FaultCode): number =>
   FAULT_KINDS[endpoint.faultKinds?.[code] ?? FAULT_CODES[code].kind].http;
@@ -55,6 +69,7 @@ const text = (description: string, example: string, more: Json = {}) => ({
   example,
   ...more,
 });
+const EXAMPLE_CART = 'Zm9yIHRoZSBjYXJ0IG9mIGEgZ3Vlc3Q';
 const EXAMPLE_TOKEN = 'W1sicHJvZHVjdC8wMTkzIiwiNyJdXQ.c2lnbmF0dXJlc2lnbmF0dXJlc2lnbmF0dXJlc2lnbmF0';
 
 /** Request headers, as OpenAPI parameters. */
@@ -78,6 +93,10 @@ const PARAMETERS = {
     name: 'Consistency-Token',
     ...text('From a write: the answer includes that write, or is a 503 after 2 s', EXAMPLE_TOKEN),
   },
+  CartToken: {
+    name: 'Cart-Token',
+    ...text("A guest's: from the answer of the first PUT; beside Authorization it is ignored", EXAMPLE_CART),
+  },
   LastEventId: { name: 'Last-Event-ID', ...text('The id of the last event that was seen', '2') },
 };
 
@@ -93,12 +112,13 @@ const HEADERS = {
   ETag: header('The version of what was answered', '"3"'),
   CacheControl: header('Who may keep the answer, and for how long', 'private, no-cache'),
   ConsistencyToken: header('Send it with a read that must include this write', EXAMPLE_TOKEN),
+  CartToken: header('Of a new cart of a guest: send it with the next calls', EXAMPLE_CART),
   RetryAfter: header('Seconds after which another try makes sense', '1'),
 };
 const use = (kind: 'parameters' | 'headers', name: string) => ({ $ref: `#/components/${kind}/${name}` });
 
 function operation(endpoint: Endpoint): Json {
-  const { access, body, reply } = endpoint;
+  const { access, body, raw, reply } = endpoint;
   return {
     operationId: operationId(endpoint),
     tags: [endpoint.tag],
@@ -114,6 +134,7 @@ function operation(endpoint: Endpoint): Json {
           },
         }
       : {}),
+    ...(raw ? { requestBody: rawRequestBody(raw) } : {}),
     responses: {
       [reply.status]: success(endpoint, reply.description, true),
       ...Object.fromEntries(
@@ -134,6 +155,21 @@ function operation(endpoint: Endpoint): Json {
     },
   };
 }
+
+/** A file stands in the document as binary, with an example where it is text. */
+const rawRequestBody = ({ mediaTypes, description, examples = {} }: RawBody) => ({
+  required: true,
+  description,
+  content: Object.fromEntries(
+    mediaTypes.map((type) => [
+      type,
+      {
+        schema: { type: 'string', format: 'binary' },
+        ...(examples[type] === undefined ? {} : { example: examples[type] }),
+      },
+    ]),
+  ),
+});
 
 /** Every GET answers with an ETag, except those that are never the same twice. */
 const hasEtag = ({ method, streams, path }: Endpoint) => method === 'GET' && !streams && path !== '/health';
@@ -157,8 +193,8 @@ function parameters(endpoint: Endpoint): Json[] {
       name,
       in: 'path',
       required: true,
-      schema: name === 'idOrSlug' ? { type: 'string' } : { type: 'string', format: 'uuid' },
-      example: EXAMPLE_ID,
+      schema: /id$/i.test(name!) ? { type: 'string', format: 'uuid' } : { type: 'string' },
+      example: name === 'name' ? 'e3b0c44298fc1c14-480.webp' : EXAMPLE_ID,
     })),
     ...Object.entries(
       query.properties as Record<string, TSchema & { description?: string; default?: unknown }>,
@@ -178,13 +214,15 @@ function parameters(endpoint: Endpoint): Json[] {
     ...(hasEtag(endpoint) ? [named('IfNoneMatch')] : []),
     ...(endpoint.consistent ? [named('ConsistencyToken')] : []),
     ...(endpoint.streams ? [named('LastEventId')] : []),
+    ...(endpoint.cartToken ? [named('CartToken')] : []),
     named('RequestId'),
   ];
 }
 
 function success(endpoint: Endpoint, description: string, withBody: boolean): Json {
   const { schema, headers = {}, contentType = 'application/json' } = endpoint.reply;
-  const writes = endpoint.method !== 'GET' && !endpoint.path.startsWith('/v1/sessions');
+  const writes = endpoint.method !== 'GET' && !endpoint.unseen && !endpoint.path.startsWith('/v1/sessions');
+  const newCart = endpoint.cartToken && endpoint.method === 'PUT';
   return {
     description,
     headers: {
@@ -192,6 +230,7 @@ function success(endpoint: Endpoint, description: string, withBody: boolean): Js
       'Cache-Control': use('headers', 'CacheControl'),
       ...(hasEtag(endpoint) ? { ETag: use('headers', 'ETag') } : {}),
       ...(writes ? { 'Consistency-Token': use('headers', 'ConsistencyToken') } : {}),
+      ...(newCart ? { 'Cart-Token': use('headers', 'CartToken') } : {}),
       ...Object.fromEntries(
         Object.entries(headers).map(([name, meaning]) => [
           name,

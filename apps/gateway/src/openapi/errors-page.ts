@@ -35,8 +35,10 @@ const ADVICE: Record<FaultCode, string> = {
   IDEMPOTENCY_IN_FLIGHT: 'Repeat with the same key after `Retry-After` seconds.',
   VERSION_MISMATCH: 'Read again, apply the change to what is there now, and send the new ETag.',
   IF_MATCH_REQUIRED: 'Read first and send the ETag as `If-Match`.',
-  BODY_TOO_LARGE: 'Send at most 1 MiB.',
-  MEDIA_TYPE_UNSUPPORTED: 'Send `application/json`, not compressed.',
+  BODY_TOO_LARGE: 'Send at most 1 MiB, a picture of 10 MiB, an import of 1 GiB.',
+  MEDIA_TYPE_UNSUPPORTED:
+    'Send `application/json`, or the type of file that the route names; not compressed.',
+  IMAGE_UNSUPPORTED: 'Send a whole JPEG, PNG or WebP file; its content decides, not its name or media type.',
   PRODUCT_UNAVAILABLE: 'Remove the products named in `productIds`: they do not exist or are no longer sold.',
   CURRENCY_MIXED: 'Place one order per currency.',
   IDEMPOTENCY_KEY_REUSED: 'Use a new key for a new request.',

@@ -2,11 +2,21 @@ import { fault, type userV1 } from '@headroom/contracts';
 import { isUuidv7 } from '@headroom/resilience';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { LIST_QUERY, listOf } from '../cursors';
+import { afterLast, LIST_QUERY, listOf, walkedList } from '../cursors';
 import type { Deps } from '../deps';
 import { endpoint } from '../endpoint';
+import { bringCart } from '../guest-cart';
 import { expectedVersion, versionEtag } from '../http-cache';
-import { AdminUser, adminUserJson, sessionJson, SessionTokens, User, userJson } from '../schemas';
+import {
+  AdminUser,
+  adminUserJson,
+  Mail,
+  mailJson,
+  sessionJson,
+  SessionTokens,
+  User,
+  userJson,
+} from '../schemas';
 import { FIELDS_QUERY } from '../sparse-fields';
 
 const Name = Type.String({
@@ -23,6 +33,7 @@ const Email = Type.String({
   errorText: 'an e-mail address',
   examples: ['ada@example.com'],
 });
+const Password = Type.String({ minLength: 8, maxLength: 128, examples: ['correct horse battery staple'] });
 const strict = { additionalProperties: false };
 
 /** Registration, sessions, the own profile and the users as an admin sees them. */
@@ -39,7 +50,7 @@ export const accountEndpoints = [
     body: Type.Object(
       {
         email: Email,
-        password: Type.String({ minLength: 8, maxLength: 128, examples: ['correct horse battery staple'] }),
+        password: Password,
         name: Name,
       },
       strict,
@@ -57,20 +68,32 @@ export const accountEndpoints = [
     path: '/v1/sessions',
     tag: 'Accounts',
     summary: 'Sign in',
-    description: 'An unknown address is answered as a wrong password is, in the same time.',
+    description:
+      'An unknown address is answered as a wrong password is, in the same time. With `cartToken` the cart of the guest is moved into the own cart, once: sums, at most 9,999 units each; lines of another currency stay.',
     access: 'open',
     cache: 'none',
     body: Type.Object(
       {
         email: Type.String({ minLength: 1, maxLength: 254, examples: ['ada@example.com'] }),
         password: Type.String({ minLength: 1, maxLength: 128, examples: ['correct horse battery staple'] }),
+        cartToken: Type.Optional(
+          Type.String({
+            minLength: 1,
+            maxLength: 512,
+            description: 'From the Cart-Token header; an unknown one counts as none',
+            examples: ['Zm9yIHRoZSBjYXJ0IG9mIGEgZ3Vlc3Q'],
+          }),
+        ),
       },
       strict,
     ),
     reply: { status: 201, schema: SessionTokens, description: 'A new session' },
     faults: ['CREDENTIALS_INVALID', 'USER_DISABLED', 'SIGN_IN_THROTTLED', 'DEPENDENCY_UNAVAILABLE'],
     async handle({ deps, body, request }) {
-      return sessionJson(await deps.user.signIn({ ...body, clientAddress: clientAddress(request) }));
+      const { cartToken, ...credentials } = body;
+      const session = await deps.user.signIn({ ...credentials, clientAddress: clientAddress(request) });
+      if (cartToken !== undefined) await bringCart(deps, { cartToken, accessToken: session.accessToken });
+      return sessionJson(session);
     },
   }),
 
@@ -133,6 +156,50 @@ export const accountEndpoints = [
   }),
 
   endpoint({
+    method: 'POST',
+    path: '/v1/password-resets',
+    tag: 'Accounts',
+    summary: 'Ask for a mail that lets one set a new password',
+    description: 'Answered alike, and in like time, whether or not there is such an account.',
+    access: 'open',
+    cache: 'none',
+    unseen: true,
+    body: Type.Object({ email: Email }, strict),
+    reply: { status: 202, description: 'If there is such an account, its mail is on the way' },
+    faults: ['DEPENDENCY_UNAVAILABLE'],
+    async handle({ deps, body }) {
+      await deps.passwordResets.requestPasswordReset({ email: body.email });
+    },
+  }),
+
+  endpoint({
+    method: 'POST',
+    path: '/v1/password-resets/confirm',
+    tag: 'Accounts',
+    summary: 'Set a new password with the token of the mail',
+    description: 'The token works once. Every session of the user ends.',
+    access: 'open',
+    cache: 'none',
+    unseen: true,
+    body: Type.Object(
+      {
+        token: Type.String({
+          minLength: 1,
+          maxLength: 512,
+          examples: ['4Yk0n3Jm2Qx8w1v7s5d9f6g2h4j8k0l3'],
+        }),
+        password: Password,
+      },
+      strict,
+    ),
+    reply: { status: 204, description: 'The password is set' },
+    faults: ['RESET_TOKEN_INVALID', 'PASSWORD_TOO_COMMON', 'DEPENDENCY_UNAVAILABLE'],
+    async handle({ deps, body }) {
+      await deps.passwordResets.confirmPasswordReset(body);
+    },
+  }),
+
+  endpoint({
     method: 'GET',
     path: '/v1/me',
     tag: 'Accounts',
@@ -172,23 +239,72 @@ export const accountEndpoints = [
     method: 'GET',
     path: '/v1/admin/users',
     tag: 'Admin: users',
-    summary: 'Find a user by e-mail',
+    summary: 'List users, newest first, or find one by e-mail',
     access: 'admin',
     cache: 'none',
     query: {
       ...LIST_QUERY,
       ...FIELDS_QUERY,
-      email: Type.String({ minLength: 1, maxLength: 254, examples: ['ada@example.com'] }),
+      email: Type.Optional(
+        Type.String({
+          minLength: 1,
+          maxLength: 254,
+          description: 'Only the user with this address, compared without case',
+          examples: ['ada@example.com'],
+        }),
+      ),
     },
-    reply: { status: 200, schema: listOf(AdminUser), description: 'The user with this address, or none' },
+    reply: { status: 200, schema: listOf(AdminUser), description: 'Users' },
     async handle({ deps, query }) {
       const list = deps.cursors.read(query, ['/v1/admin/users']);
+      if (query.email === undefined) {
+        const { limit, includeTotal } = list;
+        return walkedList(
+          list,
+          (afterId) => deps.userAdmin.listUsers({ limit, afterId, includeTotal }),
+          ({ users, more }) => afterLast(users, more),
+          ({ users }) => users.map(adminUserJson),
+        );
+      }
       const { user } = await deps.user.findUserByEmail({ email: query.email });
       const first = list.after === '' && list.page <= 1;
       return {
         items: user && first ? [adminUserJson(user)] : [],
         page: list.info('', { total: user ? 1n : 0n }),
       };
+    },
+  }),
+
+  endpoint({
+    method: 'GET',
+    path: '/v1/admin/mails',
+    tag: 'Admin: users',
+    summary: 'The mails that were kept instead of being sent, newest first',
+    description: 'The newest 1,000, of a system that runs with `MAIL_INBOX=1`; of any other: none.',
+    access: 'admin',
+    cache: 'none',
+    query: {
+      ...LIST_QUERY,
+      ...FIELDS_QUERY,
+      to: Type.Optional(
+        Type.String({
+          minLength: 1,
+          maxLength: 254,
+          description: 'Only those to this address',
+          examples: ['ada@example.com'],
+        }),
+      ),
+    },
+    reply: { status: 200, schema: listOf(Mail), description: 'Mails' },
+    async handle({ deps, query }) {
+      const list = deps.cursors.read(query, ['/v1/admin/mails']);
+      const { limit, includeTotal } = list;
+      return walkedList(
+        list,
+        (afterId) => deps.userAdmin.listMails({ to: query.to ?? '', limit, afterId, includeTotal }),
+        ({ mails, more }) => afterLast(mails, more),
+        ({ mails }) => mails.map(mailJson),
+      );
     },
   }),
 

@@ -61,6 +61,19 @@ const writable = {
     { ...strict, description: "Without a currency it is the shop's" },
   ),
 };
+const Group = Type.String({
+  minLength: 1,
+  maxLength: 64,
+  pattern: '^\\S(.*\\S)?$',
+  errorText: 'without blanks at its ends',
+  description: 'Products of one group are variants of each other',
+  examples: ['mug'],
+});
+const Options = Type.Record(
+  Type.String({ pattern: '^\\S(.{0,38}\\S)?$' }),
+  Type.String({ maxLength: 100, pattern: '^\\S(.*\\S)?$', errorText: 'without blanks at its ends' }),
+  { ...strict, description: 'What sets a variant apart', examples: [{ colour: 'blue' }] },
+);
 const ImageUrl = Type.String({
   maxLength: 2_048,
   pattern: '^(https?://|/)\\S+$',
@@ -200,6 +213,8 @@ export const catalogEndpoints = [
         ...writable,
         onHand: Type.Integer({ minimum: 0, maximum: MOST_UNITS, examples: [45] }),
         imageUrl: Type.Optional(ImageUrl),
+        group: Type.Optional(Group),
+        options: Type.Optional(Options),
       },
       strict,
     ),
@@ -211,12 +226,13 @@ export const catalogEndpoints = [
     },
     faults: ['SKU_TAKEN'],
     async handle({ deps, body, reply }) {
-      const { price, imageUrl = '', onHand, ...rest } = body;
+      const { price, imageUrl = '', onHand, options, ...rest } = body;
       const written = await deps.catalog.createProduct({
         ...rest,
         price: moneyOf(price, deps),
         onHand: BigInt(onHand),
         imageUrl,
+        ...(options ? { options: { values: options } } : {}),
       });
       reply.header('location', `/v1/products/${written.product!.id}`);
       return writtenProduct(deps, reply, written);
@@ -292,6 +308,10 @@ export const catalogEndpoints = [
         imageUrl: Type.Optional(
           Type.Unsafe<string | null>({ ...ImageUrl, type: ['string', 'null'], description: 'Null: none' }),
         ),
+        group: Type.Optional(
+          Type.Unsafe<string | null>({ ...Group, type: ['string', 'null'], description: 'Null: none' }),
+        ),
+        options: Type.Optional(Options),
       },
       { ...strict, minProperties: 1 },
     ),
@@ -299,7 +319,7 @@ export const catalogEndpoints = [
     faults: ['PRODUCT_ARCHIVED'],
     async handle({ deps, params, body, request, reply }) {
       const productId = pathId(params.id);
-      const { price, imageUrl, ...rest } = body;
+      const { price, imageUrl, group, options, ...rest } = body;
       const ifVersion = await expectedVersion(
         request.headers['if-match'],
         async () => (await deps.catalog.getProduct({ idOrSlug: productId, includeArchived: true })).version,
@@ -309,6 +329,8 @@ export const catalogEndpoints = [
         ...rest,
         ...(price ? { price: moneyOf(price, deps) } : {}),
         ...(imageUrl === undefined ? {} : { imageUrl: imageUrl ?? '' }),
+        ...(group === undefined ? {} : { group: group ?? '' }),
+        ...(options ? { options: { values: options } } : {}),
         ifVersion,
       });
       return writtenProduct(deps, reply, written);

@@ -3,12 +3,12 @@ import { Fault } from '@headroom/resilience';
 import { withCallContext, type Principal } from '@headroom/rpc';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { LIST_QUERY, listOf, walkTo } from '../cursors';
+import { afterLast, LIST_QUERY, listOf, walkedList, walkTo } from '../cursors';
 import type { Deps } from '../deps';
 import { endpoint } from '../endpoint';
 import { EVENT_STREAM_TYPE } from '../event-streams';
 import { fingerprint, idempotencyKey } from '../idempotency';
-import { AdminOrder, COUNTRIES, Id, Order } from '../schemas';
+import { AdminOrder, adminOrderJson, COUNTRIES, Id, Order } from '../schemas';
 import { FIELDS_QUERY } from '../sparse-fields';
 import { invalid } from '../validation';
 import { pathId } from './accounts';
@@ -209,6 +209,29 @@ export const orderEndpoints = [
 
   endpoint({
     method: 'GET',
+    path: '/v1/admin/orders',
+    tag: 'Admin: orders',
+    summary: "Everybody's orders, newest first",
+    access: 'admin',
+    cache: 'none',
+    consistent: true,
+    query: { ...LIST_QUERY, ...FIELDS_QUERY },
+    reply: { status: 200, schema: listOf(AdminOrder), description: 'Orders, imported history among them' },
+    async handle({ deps, query, request }) {
+      const list = deps.cursors.read(query, ['/v1/admin/orders']);
+      const positions = deps.consistency.read(request.headers['consistency-token']?.toString(), ['order']);
+      const { limit, includeTotal } = list;
+      return walkedList(
+        list,
+        (afterId) => deps.adminQuery.listAllOrders({ limit, afterId, includeTotal, positions }),
+        ({ orders, more }) => afterLast(orders, more),
+        ({ orders }) => orders.map(adminOrderJson),
+      );
+    },
+  }),
+
+  endpoint({
+    method: 'GET',
     path: '/v1/admin/orders/:id',
     tag: 'Admin: orders',
     summary: "Anybody's order",
@@ -217,8 +240,7 @@ export const orderEndpoints = [
     query: FIELDS_QUERY,
     reply: { status: 200, schema: AdminOrder, description: 'The order, as last written' },
     async handle({ deps, params }) {
-      const order = await deps.order.getOrder({ orderId: pathId(params.id), asAdmin: true });
-      return { ...orderJson(order), userId: order.userId };
+      return adminOrderJson(await deps.order.getOrder({ orderId: pathId(params.id), asAdmin: true }));
     },
   }),
 
