@@ -351,7 +351,7 @@ export function createCheckout(deps: {
           throw fault('NOT_FOUND', { detail: 'there is no such order' });
         const cancellation = cancel(order, request.by, nowMs);
         if (cancellation.kind === 'refused')
-          throw fault('ORDER_NOT_CANCELLABLE', { detail: 'the order is cancelled already' });
+          throw fault('ORDER_NOT_CANCELLABLE', { detail: cancellation.detail });
         if (!(await updateOrder(tx, order.version, cancellation.order)))
           throw new Error('an order changed under its lock');
         if (cancellation.kind === 'cancelled')

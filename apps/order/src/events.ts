@@ -15,7 +15,8 @@ export function orderEvent({ type, order }: OrderEvent): PublishableEvent {
     subject: `order/${order.id}`,
     key: order.id,
     version: order.version,
-    time: time(order.updatedAtMs),
+    // What happened elsewhere happened when it was placed; `updatedAt` says when it was recorded here.
+    time: time(order.externalId === null ? order.updatedAtMs : placedAtMs(order)),
     traceparent: currentTraceparent(),
     data: orderData(order),
   });

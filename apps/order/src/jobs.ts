@@ -2,6 +2,7 @@ import type { catalogV1 } from '@headroom/contracts';
 import { writeOutbox } from '@headroom/messaging';
 import type { Database, Queryable } from '@headroom/postgres';
 import { backoffMs, Fault, startPoller, withTimeout, type Clock, type Poller } from '@headroom/resilience';
+import type { Uploads } from '@headroom/storage';
 import { counter, durationHistogram, gauge, inSpan, untraced, type Logger } from '@headroom/telemetry';
 import { orderEvent } from './events';
 import { placedAtMs, type Order } from './order';
@@ -282,12 +283,18 @@ const HOUR_MS = 3_600_000;
 
 /**
  * Starts what has to be done again and again: partitions ahead (now and hourly), expired idempotency keys (in batches of
- * 500, every minute), expired carts of guests (in batches of 100, every minute), and the gauge of overdue sagas. Safe in any number of processes.
+ * 500, every minute), expired carts of guests (in batches of 100, every minute), uploads that nobody completed within
+ * a day and files that are no longer needed (every minute), and the gauge of overdue sagas. Safe in any number of processes.
  */
-export function startUpkeep(deps: { db: Database; clock: Clock; logger: Logger }): {
+export function startUpkeep(deps: {
+  db: Database;
+  uploads: Pick<Uploads, 'cleanUp'>;
+  clock: Clock;
+  logger: Logger;
+}): {
   close(): Promise<void>;
 } {
-  const { db, clock, logger } = deps;
+  const { db, uploads, clock, logger } = deps;
   const loop = (what: string, idleMs: number, round: () => Promise<boolean>) =>
     startPoller({
       round: () => untraced(round),
@@ -308,6 +315,10 @@ export function startUpkeep(deps: { db: Database; clock: Clock; logger: Logger }
     loop('deleting expired carts', 60_000, async () => {
       const deleted = await deleteExpiredGuestCarts(db, clock.now(), GUEST_CARTS_PER_ROUND);
       return deleted === GUEST_CARTS_PER_ROUND;
+    }),
+    loop('cleaning up uploads', 60_000, async () => {
+      const removed = await uploads.cleanUp(new Date(clock.now() - 24 * HOUR_MS));
+      return removed > 0;
     }),
     loop('counting overdue sagas', 15_000, async () => {
       const { count, oldestDueAtMs } = await overdueSagas(db, clock.now());

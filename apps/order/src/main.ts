@@ -1,21 +1,34 @@
-import { catalogV1, TOPICS, userV1 } from '@headroom/contracts';
-import { messagingMigrations, openEventLog, startRelay, type Relay } from '@headroom/messaging';
+import { catalogV1, TOPICS, userAdminV1, userV1 } from '@headroom/contracts';
+import { jobsMigrations, openJobs } from '@headroom/jobs';
+import {
+  createPace,
+  messagingMigrations,
+  openEventLog,
+  startRelay,
+  type EventLog,
+  type Relay,
+} from '@headroom/messaging';
 import { migrate, migrationsDirectory, openDatabase } from '@headroom/postgres';
 import { systemClock } from '@headroom/resilience';
 import { createRpcClient, createTokenVerifier, serveGrpc } from '@headroom/rpc';
 import { runService } from '@headroom/service';
+import { createUploads, openBlobStore, storageMigrations } from '@headroom/storage';
 import { guestCartService, orderService } from './api';
 import { createCarts } from './cart';
 import { createCheckout } from './checkout';
 import { orderConfig } from './config';
 import { createGuestCarts } from './guest-cart';
+import { createHistoryImport, HISTORY_QUEUE, HISTORY_QUEUE_OPTIONS, historyUpload } from './history-import';
 import { createSagaRunner, startUpkeep } from './jobs';
+import { operationsService, uploadService } from './operations';
 import { createPayments } from './payment';
 import { findOrders } from './repository';
 import { createOrderWatch } from './watch';
 
 /** How long a cancellation waits for the catalog to take the units back before it answers without. */
 const RETURN_BUDGET_MS = 1_500;
+/** How many events the views may be behind while history is brought in: about a second's worth of their work. */
+const MOST_EVENTS_BEHIND = 5_000;
 
 void runService(
   'order',
@@ -30,20 +43,55 @@ void runService(
     const catalog = life.own(
       createRpcClient(catalogV1.CatalogServiceService, { address: config.CATALOG_ADDRESS, timeoutMs: 3_000 }),
     );
+    const directory = life.own(
+      createRpcClient(catalogV1.CatalogDirectoryServiceService, {
+        address: config.CATALOG_ADDRESS,
+        timeoutMs: 5_000,
+      }),
+    );
+    const accounts = life.own(
+      createRpcClient(userAdminV1.UserDirectoryServiceService, {
+        address: config.USER_ADDRESS,
+        timeoutMs: 5_000,
+      }),
+    );
     const payments = createPayments({ url: config.PAYMENT_URL });
     life.health({ name: 'database', severity: 'unhealthy', check: () => db.ping() });
     life.health({ name: 'catalog', severity: 'degraded', check: () => catalog.connected(900) });
     life.health({ name: 'payment', severity: 'degraded', check: () => payments.ping() });
 
-    let relay: Relay | undefined;
-    await life.role('relay', async () => {
-      const log = await openEventLog({
+    const blobs = life.own(await openBlobStore({ url: config.STORAGE_URL, db, logger }));
+    const jobs = life.own(
+      await openJobs({ db, logger, queues: { [HISTORY_QUEUE]: HISTORY_QUEUE_OPTIONS }, clock }),
+    );
+    const uploads = createUploads({
+      db,
+      blobs,
+      kinds: { [HISTORY_QUEUE]: historyUpload({ jobs, clock }) },
+      clock,
+    });
+    life.health({ name: 'storage', severity: 'degraded', check: () => blobs.ping() });
+    life.health({
+      name: 'jobs',
+      severity: 'degraded',
+      check: async () => {
+        const problem = jobs.health();
+        if (problem !== undefined) throw new Error(problem);
+      },
+    });
+
+    let openedLog: Promise<EventLog> | undefined;
+    const eventLog = () =>
+      (openedLog ??= openEventLog({
         url: config.EVENT_LOG_URL,
         ...(config.KAFKA_BROKERS.length > 0 ? { kafkaBrokers: config.KAFKA_BROKERS } : {}),
         logger,
         name: 'order',
-      });
-      life.own(log);
+      }).then((log) => life.own(log)));
+
+    let relay: Relay | undefined;
+    await life.role('relay', async () => {
+      const log = await eventLog();
       relay = startRelay({ db, log, topics: [TOPICS.order], logger, name: 'order' });
       return relay;
     });
@@ -61,12 +109,36 @@ void runService(
         onChange: (order) => watch.changed(order),
       }),
     );
-    await life.role('jobs', () => {
+    await life.role('jobs', async () => {
+      const log = await eventLog();
+      const imports = await jobs.work(
+        HISTORY_QUEUE,
+        createHistoryImport({
+          db,
+          blobs,
+          uploads,
+          catalog: directory,
+          users: accounts,
+          pace: createPace({
+            db,
+            log: () => log,
+            topics: [TOPICS.order.name],
+            groupPrefixes: ['projector.orders.', 'projector.sales.', 'projector.products.'],
+            most: MOST_EVENTS_BEHIND,
+            clock,
+            logger,
+          }),
+          clock,
+          wakeRelay,
+        }),
+      );
       sagas.start();
-      const upkeep = startUpkeep({ db, clock, logger });
+      const upkeep = startUpkeep({ db, uploads, clock, logger });
       return {
         async close() {
-          await sagas.close(); // before the relay, so that the last events still go out
+          // Before the relay, so that the last events still go out.
+          await imports.close();
+          await sagas.close();
           await upkeep.close();
         },
       };
@@ -97,6 +169,8 @@ void runService(
         services: [
           orderService({ db, carts, guestCarts, checkout, watch }),
           guestCartService({ guestCarts }),
+          operationsService({ db, jobs }),
+          uploadService({ db, uploads }),
         ],
         verifyToken,
         logger,
@@ -112,7 +186,12 @@ void runService(
   {
     async migrate(config, { logger }) {
       const url = config.MIGRATION_DATABASE_URL ?? config.DATABASE_DIRECT_URL ?? config.DATABASE_URL;
-      for (const directory of [migrationsDirectory(__dirname), messagingMigrations('outbox')])
+      for (const directory of [
+        migrationsDirectory(__dirname),
+        messagingMigrations('outbox'),
+        jobsMigrations(),
+        storageMigrations(),
+      ])
         await migrate({ url, directory, logger });
     },
   },

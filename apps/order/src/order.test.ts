@@ -73,5 +73,5 @@ it('cancels a confirmed order with its refund, records the wish on a pending one
   expect('order' in requested && cancel(requested.order, 'admin', NOW)).toMatchObject({
     order: { cancelRequested: 'customer' },
   });
-  expect('order' in cancelled && cancel(cancelled.order, 'customer', NOW)).toEqual({ kind: 'refused' });
+  expect('order' in cancelled && cancel(cancelled.order, 'customer', NOW)).toMatchObject({ kind: 'refused' });
 });

@@ -119,10 +119,34 @@ export function place(input: {
   shippingAddress: ShippingAddress;
   atMs: number;
 }): Change {
+  return begin({ ...input, externalId: null });
+}
+
+/**
+ * A confirmed order of a shop's history: placed, paid and confirmed elsewhere, at the moment that its id carries, and recorded
+ * here at `atMs`. It has no charge and took no units here, so that it cannot be cancelled.
+ */
+export function history(input: {
+  id: string;
+  userId: string | null;
+  externalId: string;
+  items: OrderItem[];
+  currency: string;
+  atMs: number;
+}): Change {
+  const placed = begin({ ...input, shippingAddress: null });
+  const rest = advance(placed.order, [{ kind: 'pay', chargeId: null }, { kind: 'confirm' }], input.atMs);
+  return { order: rest.order, events: [...placed.events, ...rest.events] };
+}
+
+function begin(
+  input: Pick<Order, 'id' | 'userId' | 'externalId' | 'items' | 'currency' | 'shippingAddress'> & {
+    atMs: number;
+  },
+): Change {
   const { atMs, ...given } = input;
   const order: Order = {
     ...given,
-    externalId: null,
     status: 'pending',
     paymentStatus: 'pending',
     cancelReason: null,
@@ -168,11 +192,16 @@ export type Cancellation =
   | ({ kind: 'cancelled' } & Change)
   /** Its payment is under way: the wish is on record and decides as soon as the payment is known. */
   | ({ kind: 'requested' } & Change)
-  /** It is cancelled already. */
-  | { kind: 'refused' };
+  /** It is cancelled already, or history. */
+  | { kind: 'refused'; detail: string };
 
 /** Cancels an order, or records that it shall be. The first who asked stays on record. */
 export function cancel(order: Order, by: Canceller, atMs: number): Cancellation {
+  if (order.externalId !== null)
+    return {
+      kind: 'refused',
+      detail: 'the order was imported: its money and its goods are not here to be given back',
+    };
   switch (order.status) {
     case 'confirmed':
       return {
@@ -193,6 +222,6 @@ export function cancel(order: Order, by: Canceller, atMs: number): Cancellation 
         events: [],
       };
     case 'cancelled':
-      return { kind: 'refused' };
+      return { kind: 'refused', detail: 'the order is cancelled already' };
   }
 }

@@ -552,7 +552,7 @@ interface OrderRow {
 /** Prices stand in the JSON as decimal text, so that no reader rounds them. */
 type ItemJson = Omit<OrderItem, 'unitPriceMinor'> & { unitPriceMinor: string };
 
-const itemsJson = (items: readonly OrderItem[]): string =>
+export const itemsJson = (items: readonly OrderItem[]): string =>
   JSON.stringify(
     items.map((item): ItemJson => ({ ...item, unitPriceMinor: item.unitPriceMinor.toString() })),
   );
