@@ -53,16 +53,22 @@ export function mailInbox({ clock }: { clock: Clock }): MailDelivery {
  * a server which accepts connections and never answers costs the mails' jobs time and nothing else. A process that dies after
  * the server's acceptance and before the job's completion sends again, under the same Message-ID.
  */
-export function smtpDelivery(options: { url: string; from: string }): MailDelivery {
+export function smtpDelivery(options: {
+  url: string;
+  from: string;
+  /** For the server to connect, greet and answer, each; default 5,000 ms, and twice that for an answer. */
+  patienceMs?: number;
+}): MailDelivery {
+  const { patienceMs = 5_000 } = options;
   const transport = createTransport({
     url: options.url,
     pool: true,
     maxConnections: MAX_CONNECTIONS,
     maxMessages: 100,
-    connectionTimeout: 5_000,
-    dnsTimeout: 5_000,
-    greetingTimeout: 5_000,
-    socketTimeout: 10_000,
+    connectionTimeout: patienceMs,
+    dnsTimeout: patienceMs,
+    greetingTimeout: patienceMs,
+    socketTimeout: 2 * patienceMs,
     disableFileAccess: true,
     disableUrlAccess: true,
   });

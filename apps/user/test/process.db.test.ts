@@ -4,11 +4,9 @@ import { messagingMigrations, openEventLog } from '@headroom/messaging';
 import { createRpcClient } from '@headroom/rpc';
 import { silentLogger } from '@headroom/telemetry';
 import { createTestDatabase, eventually, testServerUrl, type TestDatabase } from '@headroom/testing';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { PASSWORD, pemKey } from './harness';
+import { freePort, killAll, run } from './service-process';
 
 jest.setTimeout(60_000);
 
@@ -16,7 +14,6 @@ const root = join(__dirname, '../../..');
 let shards: TestDatabase[];
 let events: TestDatabase;
 let env: Record<string, string>;
-const started: ChildProcess[] = [];
 
 beforeAll(async () => {
   await buildApps(root, ['user']);
@@ -37,38 +34,9 @@ beforeAll(async () => {
   };
 });
 afterAll(async () => {
-  for (const child of started) if (child.exitCode === null) child.kill('SIGKILL');
+  killAll();
   for (const database of [...shards, events]) await database.drop();
 });
-
-/** The built service as its own process. */
-function run(variables: Record<string, string>, ...args: string[]) {
-  const child = spawn(process.execPath, [join(root, 'dist/apps/user/main.js'), ...args], {
-    env: { PATH: process.env['PATH'] ?? '', ...variables },
-    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-  });
-  started.push(child);
-  let output = '';
-  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (data) => (output += String(data)));
-  const exited = once(child, 'exit').then(([code]) => code as number);
-  return {
-    child,
-    exited,
-    output: () => output,
-    ready: () => Promise.race([once(child, 'message'), exited.then(() => Promise.reject(new Error(output)))]),
-  };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
-}
 
 it('the built service migrates, starts, makes the admin, serves, publishes its events, and stops cleanly', async () => {
   const migration = run(env, 'migrate');
