@@ -3,22 +3,23 @@ import { uuidv7 } from '@headroom/resilience';
 import type { Envelope } from './envelope';
 import { finishTrackedJob, GIVEN_UP, reopenTrackedJob } from './tracked-jobs';
 
-/** A job that was given up, as an operator sees it: the members of operations.v1.DeadLetter. */
+/** Something that was given up, as an operator sees it: the members of operations.v1.DeadLetter. */
 export interface DeadLetter {
-  /** A UUIDv7 of the time when it was given up. */
+  /** A UUIDv7 of the time when it was given up: newest first. */
   id: string;
-  /** `jobs/<queue>`. */
+  /** `jobs/<queue>`, or the consumer group. */
   source: string;
-  topic: '';
-  /** The key that it was enqueued with, else empty. */
+  /** Empty: a job; of a parked event its topic. */
+  topic: string;
+  /** The key that it was enqueued or published with, else empty. */
   key: string;
-  /** The job's id. */
+  /** Of a job its id; empty for a record that is no readable event. */
   eventId: string;
   error: string;
   /** How often it was tried. */
   attempts: number;
   failedAt: string;
-  /** The payload as JSON; members that its queue hides are replaced by `"***"`. */
+  /** As it came; members of a job that its queue hides are `"***"`. */
   payload: string;
 }
 

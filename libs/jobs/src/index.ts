@@ -1,8 +1,10 @@
 export { type DeadLetter, type DeadLetterPage } from './dead-jobs';
+export * from './dead-letter-sources';
 export { JobLost, PermanentJobError } from './failure';
 export * from './jobs';
 export * from './merge-newest-first';
 export * from './migrations';
+export * from './operations';
 export { type EnqueueOptions, type QueueOptions } from './queues';
 export {
   addProgress,

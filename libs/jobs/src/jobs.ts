@@ -2,7 +2,8 @@ import { sql, type Database, type Queryable, type Tx } from '@headroom/postgres'
 import { Fault, systemClock, uuidv7, type Clock, type Poller } from '@headroom/resilience';
 import { currentTraceparent, type Logger } from '@headroom/telemetry';
 import { openBoss, within } from './boss';
-import { discardDeadJob, exhume, listDeadJobs, type DeadLetterPage } from './dead-jobs';
+import { discardDeadJob, exhume, listDeadJobs } from './dead-jobs';
+import type { DeadLetterSource } from './dead-letter-sources';
 import { assertPayloadSize, type Envelope } from './envelope';
 import { declareQueue, resolveQueue, type EnqueueOptions, type Queue, type QueueOptions } from './queues';
 import { startSchedules } from './schedules';
@@ -54,18 +55,8 @@ export interface Jobs {
     handler: JobHandler<P>,
     options?: { concurrency?: number; closeTimeoutMs?: number },
   ): Promise<{ close(): Promise<void> }>;
-  deadLetters: {
-    /** Newest first, after `afterId`. */
-    list(options: {
-      limit: number;
-      afterId?: string;
-      includeTotal?: boolean | undefined;
-    }): Promise<DeadLetterPage>;
-    /** Tries the job again with all its attempts. False when there is no such dead letter. */
-    requeue(id: string): Promise<boolean>;
-    /** Drops it for good. False when there is no such dead letter. */
-    discard(id: string): Promise<boolean>;
-  };
+  /** Jobs that were given up. Requeued, a job has all its attempts again. */
+  deadLetters: DeadLetterSource;
   /** What is wrong with the work of this process, or undefined; for a health check. */
   health(): string | undefined;
   /**

@@ -5,6 +5,13 @@ export * from './migrations';
 export * from './open-event-log';
 export * from './outbox';
 export * from './pace';
-export { countParked, discardParked, listParked, requeueParked, type ParkedEvent } from './parked';
+export {
+  countParked,
+  discardParked,
+  listParked,
+  parkedDeadLetters,
+  requeueParked,
+  type ParkedEvent,
+} from './parked';
 export * from './postgres-log';
 export * from './relay';

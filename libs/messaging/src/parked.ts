@@ -74,6 +74,38 @@ export const countParked = (db: Queryable): Promise<ListTotal> =>
   countRows(db, 'parked.list', sql.part`parked_events where error is not null`);
 
 /**
+ * The parked events of a consumer's database as dead letters: the members of operations.v1.DeadLetter, with what an operator
+ * may do about them.
+ */
+export function parkedDeadLetters(db: Database) {
+  return {
+    /** Newest first by id, after `afterId` (empty or missing: from the newest). */
+    async list(options: { limit: number; afterId?: string; includeTotal?: boolean | undefined }) {
+      const { limit, afterId = '', includeTotal } = options;
+      const events = await listParked(db, { limit: limit + 1, afterId });
+      const total: Partial<ListTotal> = includeTotal ? await countParked(db) : {};
+      return {
+        deadLetters: events.slice(0, limit).map((event) => ({
+          id: event.id,
+          source: event.group,
+          topic: event.topic,
+          key: event.key,
+          eventId: event.eventId ?? '',
+          error: event.error,
+          attempts: event.attempts,
+          failedAt: event.failedAt.toISOString(),
+          payload: event.payload,
+        })),
+        more: events.length > limit,
+        ...total,
+      };
+    },
+    requeue: (id: string) => requeueParked(db, id),
+    discard: (id: string) => discardParked(db, id),
+  };
+}
+
+/**
  * Asks the consumer to apply the event and those behind it again, in order, which it does within about a second; if one fails
  * again, it and the later ones stay. False when there is no such parked event.
  */
