@@ -1,18 +1,27 @@
-import { fault, TOPICS, type ActivityEvent, type DomainEvent, type OrderData } from '@headroom/contracts';
+import {
+  fault,
+  TOPICS,
+  type ActivityEvent,
+  type DomainEvent,
+  type OrderData,
+  type ProductData,
+  type StockData,
+} from '@headroom/contracts';
 import { consumeEvents, forgetGroup, type Consumer, type EventLog } from '@headroom/messaging';
 import type { Database, SqlPart, Tx } from '@headroom/postgres';
 import { startPoller, systemClock, type Clock } from '@headroom/resilience';
 import type { Logger } from '@headroom/telemetry';
 import {
-  applyActivity,
-  applyOrder,
-  applyProduct,
-  applyStock,
+  applyActivities,
+  applyOrders,
+  applyProducts,
+  applyStocks,
   fold,
   isSettled,
   keepPartitions,
   refreshNeighbours,
   sweepWhenGrown,
+  type Versioned,
 } from './model-repository';
 import {
   appliedOffsets,
@@ -63,33 +72,29 @@ interface Kept {
   endsSeen: Map<string, bigint> | undefined;
 }
 
-/** Applies one event to a version; an event twice, or one older than what is stored of its aggregate, changes nothing. */
-export async function learn(tx: Tx, schema: SqlPart, event: LearntEvent, nowMs: number): Promise<void> {
-  switch (event.type) {
-    case 'headroom.activity.recorded':
-      return applyActivity(tx, schema, event as ActivityEvent, nowMs);
-    case 'headroom.catalog.stock-changed':
-      return applyStock(
-        tx,
-        schema,
-        (event as DomainEvent<typeof event.type>).data,
-        (event as DomainEvent).aggregateversion,
-      );
-    case 'headroom.catalog.product-created':
-    case 'headroom.catalog.product-updated':
-    case 'headroom.catalog.price-changed':
-    case 'headroom.catalog.product-archived':
-    case 'headroom.catalog.product-restored':
-      return applyProduct(
-        tx,
-        schema,
-        (event as DomainEvent<typeof event.type>).data,
-        (event as DomainEvent).aggregateversion,
-      );
-    default:
-      if (event.type.startsWith('headroom.order.'))
-        await applyOrder(tx, schema, event.data as OrderData, (event as DomainEvent).aggregateversion);
-  }
+/** Applies events to a version; one that comes twice, or is older than what is stored of its aggregate, changes nothing. */
+export async function learn(
+  tx: Tx,
+  schema: SqlPart,
+  events: readonly LearntEvent[],
+  nowMs: number,
+): Promise<void> {
+  const products: Array<Versioned<ProductData>> = [];
+  const stocks: Array<Versioned<StockData>> = [];
+  const orders: Array<Versioned<OrderData>> = [];
+  const activities: ActivityEvent[] = [];
+  for (const event of events)
+    if (event.type === 'headroom.activity.recorded') activities.push(event as ActivityEvent);
+    else {
+      const { type, data, aggregateversion: version } = event as DomainEvent;
+      if (type === 'headroom.catalog.stock-changed') stocks.push({ data: data as StockData, version });
+      else if (type.startsWith('headroom.catalog.')) products.push({ data: data as ProductData, version });
+      else if (type.startsWith('headroom.order.')) orders.push({ data: data as OrderData, version });
+    }
+  if (products.length > 0) await applyProducts(tx, schema, products);
+  if (stocks.length > 0) await applyStocks(tx, schema, stocks);
+  if (orders.length > 0) await applyOrders(tx, schema, orders);
+  if (activities.length > 0) await applyActivities(tx, schema, activities, nowMs);
 }
 
 /**
@@ -114,25 +119,31 @@ export function startLearning(options: LearningOptions): Learning {
     const group = groupOf(model);
     const held = new WeakSet<Tx>();
     await partitioned(model);
+    const apply = async (tx: Tx, events: readonly LearntEvent[]) => {
+      if (!held.has(tx)) {
+        if (!(await holdModel(tx, model)))
+          throw fault('DEPENDENCY_UNAVAILABLE', { detail: `${group} has been replaced` });
+        held.add(tx);
+      }
+      try {
+        await learn(tx, schema, events, clock.now());
+      } catch (error) {
+        held.delete(tx); // undoing the events may give the lock back
+        throw error;
+      }
+    };
     const consumer = await consumeEvents<LearntEvent>({
       log,
       db,
       group,
       topics: LEARNT_TOPICS,
       logger,
-      async apply(tx, { event }) {
-        if (!held.has(tx)) {
-          if (!(await holdModel(tx, model)))
-            throw fault('DEPENDENCY_UNAVAILABLE', { detail: `${group} has been replaced` });
-          held.add(tx);
-        }
-        try {
-          await learn(tx, schema, event, clock.now());
-        } catch (error) {
-          held.delete(tx); // undoing one event may give the lock back
-          throw error;
-        }
-      },
+      apply: (tx, { event }) => apply(tx, [event]),
+      applyBatch: (tx, received) =>
+        apply(
+          tx,
+          received.map(({ event }) => event),
+        ),
     });
     kept.set(group, { model, consumer, endsSeen: undefined });
   };

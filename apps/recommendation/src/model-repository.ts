@@ -113,70 +113,132 @@ export async function createTables(tx: Tx, schema: SqlPart): Promise<void> {
     create index activity_by_actor on ${schema}.activity (actor, at)`);
 }
 
-/** Keeps a product's card, unless a later one is kept. */
-export async function applyProduct(
+/** The state of an aggregate after its version. */
+export interface Versioned<T> {
+  data: T;
+  version: number;
+}
+
+/** The last version of each, in the order of their ids, so that two transactions lock rows in the same order. */
+function lastOfEach<T>(states: ReadonlyArray<Versioned<T>>, idOf: (data: T) => string): Array<Versioned<T>> {
+  const last = new Map<string, Versioned<T>>();
+  for (const state of states) {
+    const known = last.get(idOf(state.data));
+    if (!known || known.version < state.version) last.set(idOf(state.data), state);
+  }
+  return [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, state]) => state);
+}
+
+/** Keeps the cards of products, unless later ones are kept. */
+export async function applyProducts(
   tx: Tx,
   schema: SqlPart,
-  product: ProductData,
-  version: number,
+  states: ReadonlyArray<Versioned<ProductData>>,
 ): Promise<void> {
-  await tx.execute(sql('model.product')`
+  const rows = lastOfEach(states, ({ id }) => id).map(({ data, version }) => ({ version, card: data }));
+  await tx.execute(sql('model.products')`
     insert into ${schema}.products as known (id, version, card, category, archived)
-    values (${product.id}, ${version}, ${JSON.stringify(product)}::jsonb, ${product.category}, ${product.archived})
+    select (card->>'id')::uuid, version, card, card->>'category', (card->>'archived')::boolean
+    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as state (version bigint, card jsonb)
     on conflict (id) do update set version = excluded.version, card = excluded.card, category = excluded.category,
       archived = excluded.archived
     where known.version < excluded.version`);
 }
 
-/** Keeps a product's stock, unless a later one is kept. */
-export async function applyStock(tx: Tx, schema: SqlPart, stock: StockData, version: number): Promise<void> {
-  await tx.execute(sql('model.stock')`
+/** Keeps the stock of products, unless later states are kept. */
+export async function applyStocks(
+  tx: Tx,
+  schema: SqlPart,
+  states: ReadonlyArray<Versioned<StockData>>,
+): Promise<void> {
+  const rows = lastOfEach(states, ({ productId }) => productId);
+  await tx.execute(sql('model.stocks')`
     insert into ${schema}.products as known (id, stock_version, available)
-    values (${stock.productId}, ${version}, ${stock.available})
+    select * from unnest(${rows.map(({ data }) => data.productId)}::uuid[], ${rows.map(({ version }) => version)}::bigint[],
+      ${rows.map(({ data }) => data.available)}::bigint[])
     on conflict (id) do update set stock_version = excluded.stock_version, available = excluded.available
     where known.stock_version < excluded.stock_version`);
 }
 
 /**
- * Counts a confirmed order once, and takes it back when it is cancelled later. Nothing happens for a version that is not newer
- * than the one applied.
+ * Counts confirmed orders, each once, and takes back those that were cancelled later. Nothing happens for a version that is not
+ * newer than the one applied. Index: primary key.
  */
-export async function applyOrder(tx: Tx, schema: SqlPart, order: OrderData, version: number): Promise<void> {
-  const confirmed = order.status === 'confirmed';
-  const before = await tx.row<{ version: bigint; product_ids: string[] }>(sql('model.counted')`
-    select version, product_ids from ${schema}.counted where order_id = ${order.id} for update`);
-  if (before ? before.version >= BigInt(version) : !confirmed) return;
-  const productIds = confirmed ? [...new Set(order.items.map((item) => item.productId))].sort() : [];
-  await tx.execute(sql('model.count')`
-    insert into ${schema}.counted (order_id, version, user_id, placed_at, product_ids)
-    values (${order.id}, ${version}, ${order.userId}, ${order.placedAt}, ${productIds})
-    on conflict (order_id) do update set version = excluded.version, product_ids = excluded.product_ids`);
-  const wasConfirmed = (before?.product_ids.length ?? 0) > 0;
-  if (wasConfirmed === confirmed) return;
-  const basket = basketOf(order.id, confirmed ? productIds : before!.product_ids);
-  const sign = confirmed ? 1 : -1;
-  await tx.execute(sql('model.note-order')`
-    insert into ${schema}.changes (product_ids, orders, views, weight, at)
-    values (${basket}, ${sign}, 0, ${sign * INTEREST_WEIGHT.purchase}, ${order.placedAt})`);
-}
-
-/** Keeps what somebody looked at, once by the event's id. What is older than the retention is left out. */
-export async function applyActivity(
+export async function applyOrders(
   tx: Tx,
   schema: SqlPart,
-  event: ActivityEvent,
+  states: ReadonlyArray<Versioned<OrderData>>,
+): Promise<void> {
+  const orders = lastOfEach(states, ({ id }) => id);
+  const known = await tx.rows<{ order_id: string; version: bigint; product_ids: string[] }>(sql(
+    'model.counted',
+  )`
+    select order_id, version, product_ids from ${schema}.counted
+    where order_id = any(${orders.map(({ data }) => data.id)}::uuid[]) order by order_id for update`);
+  const before = new Map(known.map((row) => [row.order_id, row]));
+  const counted: object[] = [];
+  const changes: object[] = [];
+  for (const { data: order, version } of orders) {
+    const last = before.get(order.id);
+    const confirmed = order.status === 'confirmed';
+    if (last ? last.version >= BigInt(version) : !confirmed) continue;
+    const product_ids = confirmed ? [...new Set(order.items.map((item) => item.productId))].sort() : [];
+    counted.push({
+      order_id: order.id,
+      version,
+      user_id: order.userId,
+      placed_at: order.placedAt,
+      product_ids,
+    });
+    const wasConfirmed = last !== undefined && last.product_ids.length > 0;
+    if (wasConfirmed === confirmed) continue;
+    const orders = confirmed ? 1 : -1;
+    changes.push({
+      product_ids: basketOf(order.id, confirmed ? product_ids : last!.product_ids),
+      orders,
+      weight: orders * INTEREST_WEIGHT.purchase,
+      at: order.placedAt,
+    });
+  }
+  if (counted.length === 0) return;
+  await tx.execute(sql('model.count')`
+    insert into ${schema}.counted (order_id, version, user_id, placed_at, product_ids)
+    select * from jsonb_to_recordset(${JSON.stringify(counted)}::jsonb)
+      as state (order_id uuid, version bigint, user_id uuid, placed_at timestamptz, product_ids uuid[])
+    on conflict (order_id) do update set version = excluded.version, product_ids = excluded.product_ids`);
+  await tx.execute(sql('model.note-orders')`
+    insert into ${schema}.changes (product_ids, orders, views, weight, at)
+    select product_ids, orders, 0, weight, at from jsonb_to_recordset(${JSON.stringify(changes)}::jsonb)
+      as change (product_ids uuid[], orders int, weight float8, at timestamptz)`);
+}
+
+/** Keeps what people looked at, once by the event's id. What is older than the retention is left out. */
+export async function applyActivities(
+  tx: Tx,
+  schema: SqlPart,
+  events: readonly ActivityEvent[],
   nowMs: number,
 ): Promise<void> {
-  const atMs = Math.min(Date.parse(event.time), nowMs);
-  if (atMs < oldestKeptMs(nowMs)) return;
-  const { type, productId, userId, guestId } = event.data;
-  await tx.execute(sql('model.activity')`
-    with added as (
-      insert into ${schema}.activity (at, id, actor, product_id)
-      values (${new Date(atMs)}, ${event.id}, ${actorOf({ userId, guestId })}, ${productId})
-      on conflict do nothing returning product_id, at)
+  const rows = events
+    .map(({ id, time, data }) => ({
+      id,
+      at: new Date(Math.min(Date.parse(time), nowMs)),
+      actor: actorOf(data),
+      product_id: data.productId,
+      views: data.type === 'view' ? 1 : 0,
+    }))
+    .filter(({ at }) => at.getTime() >= oldestKeptMs(nowMs));
+  if (rows.length === 0) return;
+  await tx.execute(sql('model.activities')`
+    with seen as (
+      select * from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb)
+        as event (id uuid, at timestamptz, actor text, product_id uuid, views int)),
+    added as (
+      insert into ${schema}.activity (at, id, actor, product_id) select at, id, actor, product_id from seen
+      on conflict do nothing returning id)
     insert into ${schema}.changes (product_ids, orders, views, weight, at)
-    select array[product_id], 0, ${type === 'view' ? 1 : 0}, ${INTEREST_WEIGHT.activity}::float8, at from added`);
+    select distinct on (id) array[product_id], 0, views, ${INTEREST_WEIGHT.activity}::float8, at
+    from added join seen using (id)`);
 }
 
 /** Users and guests have ids of different kinds: neither can pass for the other. */
