@@ -2,6 +2,7 @@ import {
   DATABASE_CONFIG,
   EVENT_LOG_CONFIG,
   SHOP_CONFIG,
+  STORAGE_CONFIG,
   address,
   integer,
   port,
@@ -16,5 +17,8 @@ export const catalogConfig = {
   USER_ADDRESS: address(),
   ISSUER: text(),
   ...SHOP_CONFIG,
+  ...STORAGE_CONFIG,
   HOLD_TTL_SECONDS: integer({ default: 900, min: 1, max: 86_400 }),
+  /** An import waits while more events than this are on their way to the views. */
+  IMPORT_BACKLOG_EVENTS: integer({ default: 4_000, min: 100, max: 1_000_000 }),
 };

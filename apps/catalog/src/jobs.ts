@@ -1,6 +1,7 @@
 import { writeOutbox } from '@headroom/messaging';
 import type { Database } from '@headroom/postgres';
 import { startPoller, type Clock, type Poller } from '@headroom/resilience';
+import type { Uploads } from '@headroom/storage';
 import { counter, untraced, type Logger } from '@headroom/telemetry';
 import { stockEvent } from './events';
 import { deleteMarks, expireHolds, lockMarked, nextStocks } from './stock-repository';
@@ -9,6 +10,8 @@ import { deleteMarks, expireHolds, lockMarked, nextStocks } from './stock-reposi
 export const PUBLISH_EVERY_MS = 1_000;
 const LOOK_FOR_MARKS_MS = 150;
 const LOOK_FOR_EXPIRED_MS = 1_000;
+const CLEAN_UP_EVERY_MS = 60_000;
+const KEEP_UPLOADS_MS = 24 * 3_600_000;
 const MOST_PRODUCTS = 500;
 const MOST_HOLDS = 100;
 
@@ -78,6 +81,24 @@ export function startHoldExpiry({
     round: () => untraced(round),
     idleMs: LOOK_FOR_EXPIRED_MS,
     onError: (error) => logger.warn('holds could not be expired', { err: error }),
+    clock,
+  });
+}
+
+/** Removes what uploads left behind that were not completed within a day, until closed. */
+export function startUploadCleanUp({
+  uploads,
+  clock,
+  logger,
+}: {
+  uploads: Pick<Uploads, 'cleanUp'>;
+  clock: Clock;
+  logger: Logger;
+}): Poller {
+  return startPoller({
+    round: () => untraced(async () => (await uploads.cleanUp(new Date(clock.now() - KEEP_UPLOADS_MS))) > 0),
+    idleMs: CLEAN_UP_EVERY_MS,
+    onError: (error) => logger.warn('old uploads could not be removed', { err: error }),
     clock,
   });
 }

@@ -137,6 +137,41 @@ export async function updateProduct(tx: Tx, product: Product): Promise<void> {
     where id = ${product.id}`);
 }
 
+/** The products that have these SKUs, archived ones too, as committed last. Index: products_sku. */
+export async function findBySku(db: Queryable, skus: readonly string[]): Promise<Product[]> {
+  const rows = await db.rows<ProductRow>(
+    sql(
+      'product.find-by-sku',
+    )`select p.*, 0::bigint as available from products p where p.sku = any(${skus}::text[])`,
+  );
+  return rows.map(toProduct);
+}
+
+/** As lockProduct for many, in the order of their ids, without their units. */
+export async function lockProducts(tx: Tx, ids: readonly string[]): Promise<Product[]> {
+  const rows = await tx.rows<ProductRow>(sql('product.lock-many')`
+    select p.*, 0::bigint as available from products p where p.id = any(${ids}::uuid[])
+    order by p.id for no key update of p`);
+  return rows.map(toProduct);
+}
+
+/** As updateProduct for many. */
+export async function updateProducts(tx: Tx, products: readonly Product[]): Promise<void> {
+  const column = <T>(read: (product: Product) => T) => products.map(read);
+  await tx.execute(sql('product.update-many')`
+    update products p
+    set name = n.name, description = n.description, category = n.category, price_minor = n.price_minor,
+        currency = n.currency, image_url = n.image_url, version = n.version, updated_at = n.updated_at
+    from unnest(
+      ${column((each) => each.id)}::uuid[], ${column((each) => each.name)}::text[],
+      ${column((each) => each.description)}::text[], ${column((each) => each.category)}::text[],
+      ${column((each) => each.priceMinor)}::bigint[], ${column((each) => each.currency)}::text[],
+      ${column((each) => each.imageUrl)}::text[], ${column((each) => each.version)}::bigint[],
+      ${column((each) => new Date(each.updatedAtMs))}::timestamptz[]
+    ) as n (id, name, description, category, price_minor, currency, image_url, version, updated_at)
+    where p.id = n.id`);
+}
+
 /** At most `limit` products behind `afterId`, newest first. Index: primary key, backwards. */
 export async function listProducts(
   db: Queryable,

@@ -1,8 +1,10 @@
 import { catalogV1 } from '@headroom/contracts';
+import { jobsMigrations } from '@headroom/jobs';
 import { messagingMigrations } from '@headroom/messaging';
 import { migrationsDirectory, openDatabase, sql, type Database } from '@headroom/postgres';
 import { uuidv7 } from '@headroom/resilience';
 import { createRpcClient, serveGrpc, withCallContext, type RpcClient } from '@headroom/rpc';
+import { storageMigrations } from '@headroom/storage';
 import { silentLogger } from '@headroom/telemetry';
 import { createTestDatabase, ManualClock, type TestDatabase } from '@headroom/testing';
 import { catalogService } from '../src/api';
@@ -39,6 +41,8 @@ export async function openCatalogShop(
   const test = await createTestDatabase(
     migrationsDirectory(`${__dirname}/../src`),
     messagingMigrations('outbox'),
+    jobsMigrations(),
+    storageMigrations(),
   );
   const db = openDatabase({
     url: test.url,

@@ -1,0 +1,126 @@
+import { openJobs, type Jobs, type TrackedJob } from '@headroom/jobs';
+import type { Pace } from '@headroom/messaging';
+import { sql, type Tx } from '@headroom/postgres';
+import { silentLogger } from '@headroom/telemetry';
+import { createUploads, openBlobStore, PART_BYTES, type BlobStore, type Uploads } from '@headroom/storage';
+import { loadTrackedJob } from '@headroom/jobs';
+import { IMPORT_QUEUES, importStep, PRODUCT_IMPORT, uploadedImports, type ImportDeps } from '../src/import';
+import { openCatalogShop, type CatalogShop } from './catalog-shop';
+
+export type ImportType = 'application/x-ndjson' | 'text/csv';
+
+/** A catalog that takes in files of products; no process works on them by itself. */
+export interface ImportShop extends CatalogShop {
+  jobs: Jobs;
+  blobs: BlobStore;
+  uploads: Uploads;
+  deps: ImportDeps;
+  /** Uploads a file whole; the id of its job, which is queued. */
+  upload(type: ImportType, content: string | Uint8Array): Promise<string>;
+  /** Runs one step of an import, as a worker with these dependencies would; true when another one has to follow. */
+  step(jobId: string, deps?: Partial<ImportDeps>): Promise<boolean>;
+  /** Uploads a file and runs all its steps. */
+  importFile(type: ImportType, content: string | Uint8Array, deps?: Partial<ImportDeps>): Promise<TrackedJob>;
+  job(jobId: string): Promise<TrackedJob>;
+  /** Every product with its units, by SKU, in the words of this test. */
+  catalogue(): Promise<Record<string, CataloguedProduct>>;
+  /** How many rows are left of what an import needs while it runs. */
+  leftovers(): Promise<{ imports: number; skus: number; files: number }>;
+}
+
+export interface CataloguedProduct {
+  id: string;
+  name: string;
+  description: string;
+  category: string;
+  priceMinor: number;
+  currency: string;
+  imageUrl: string;
+  onHand: number;
+  archived: boolean;
+  /** Of its events. */
+  versions: number[];
+  stockEvents: number;
+}
+
+/** Opens it, on a database of its own. */
+export async function openImportShop(): Promise<ImportShop> {
+  const shop = await openCatalogShop();
+  const { db, clock } = shop;
+  const jobs = await openJobs({ db, logger: silentLogger, clock, queues: IMPORT_QUEUES });
+  const blobs = await openBlobStore({ url: undefined, db, logger: silentLogger });
+  const uploads = createUploads({
+    db,
+    blobs,
+    clock,
+    kinds: { [PRODUCT_IMPORT]: uploadedImports({ clock }, jobs) },
+  });
+  const pace: Pace = { wait: () => Promise.resolve(true) };
+  const deps: ImportDeps = { db, blobs, uploads, pace, clock, shopCurrency: 'EUR' };
+
+  const upload: ImportShop['upload'] = async (contentType, content) => {
+    const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+    const uploadId = await uploads.begin({ kind: PRODUCT_IMPORT, contentType, subjectId: '' });
+    let parts = 0;
+    for (let at = 0; at < bytes.length; at += PART_BYTES) {
+      await uploads.append({ uploadId, index: parts, content: bytes.subarray(at, at + PART_BYTES) });
+      parts += 1;
+    }
+    return uploads.complete({ uploadId, parts });
+  };
+  const job = async (jobId: string) => (await loadTrackedJob(db, jobId))!;
+  const step: ImportShop['step'] = async (jobId, changed = {}) => {
+    let follows = false;
+    await importStep(
+      { ...deps, ...changed },
+      {
+        payload: { jobId },
+        signal: new AbortController().signal,
+        complete: () => Promise.resolve(),
+        continueWith: async (tx: Tx, _payload, options) => {
+          if (options?.queue === undefined) tx.afterCommit(() => (follows = true));
+        },
+      },
+    );
+    return follows;
+  };
+  return {
+    ...shop,
+    jobs,
+    blobs,
+    uploads,
+    deps,
+    upload,
+    step,
+    job,
+    async importFile(type, content, changed) {
+      const jobId = await upload(type, content);
+      while (await step(jobId, changed));
+      return job(jobId);
+    },
+    async catalogue() {
+      const rows = await shop.test.db.rows<CataloguedProduct & { sku: string }>(sql('test.catalogue')`
+        select p.id, p.sku, p.name, p.description, p.category, p.price_minor::int as "priceMinor", p.currency,
+          p.image_url as "imageUrl", p.archived,
+          (select coalesce(sum(delta), 0)::int from stock_ledger l where l.product_id = p.id) as "onHand",
+          array(select (event->>'aggregateversion')::int from outbox where key = p.id::text
+                and event->>'subject' = 'product/' || p.id order by id) as versions,
+          (select count(*)::int from outbox where key = p.id::text and event->>'subject' = 'stock/' || p.id
+            and (event->'data'->>'onHand')::int = (select sum(available) from stock_buckets b where b.product_id = p.id)) as "stockEvents"
+        from products p`);
+      return Object.fromEntries(rows.map(({ sku, ...product }) => [sku, product]));
+    },
+    async leftovers() {
+      const row = await shop.test.db.row<{ imports: number; skus: number }>(sql('test.leftovers')`
+        select (select count(*)::int from imports) as imports, (select count(*)::int from import_skus) as skus`);
+      const files = [];
+      for await (const name of blobs.list('uploads/')) files.push(name);
+      return { ...row!, files: files.length };
+    },
+    async close() {
+      await jobs.close();
+      await blobs.close();
+      await shop.close();
+    },
+  };
+}
