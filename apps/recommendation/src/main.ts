@@ -1,7 +1,8 @@
-import { userV1 } from '@headroom/contracts';
-import { messagingMigrations, openEventLog } from '@headroom/messaging';
+import { operationsV1, userV1 } from '@headroom/contracts';
+import { operationsHandlers } from '@headroom/jobs';
+import { messagingMigrations, openEventLog, parkedDeadLetters } from '@headroom/messaging';
 import { migrate, migrationsDirectory, openDatabase } from '@headroom/postgres';
-import { createRpcClient, createTokenVerifier, serveGrpc } from '@headroom/rpc';
+import { createRpcClient, createTokenVerifier, implement, serveGrpc, type ServerCall } from '@headroom/rpc';
 import { runService } from '@headroom/service';
 import type { Logger } from '@headroom/telemetry';
 import { publishKnown, startActivityBuffer } from './activity';
@@ -49,7 +50,17 @@ void runService(
       return serveGrpc({
         host: config.BIND_ADDRESS,
         port: config.PORT,
-        services: [recommendationService({ db, liveModel, activity })],
+        services: [
+          recommendationService({ db, liveModel, activity }),
+          implement(
+            'headroom.operations.v1.OperationsService',
+            operationsV1.OperationsServiceService,
+            operationsHandlers<ServerCall>({
+              deadLetters: parkedDeadLetters(db),
+              authorize: (call) => call.admin(),
+            }),
+          ),
+        ],
         verifyToken: createTokenVerifier({
           issuer: config.ISSUER,
           fetchKeys: async () => JSON.parse((await users.getJwks({})).jwksJson),
