@@ -86,6 +86,7 @@ void runService('gateway', CONFIG, async (config, life) => {
     ['catalog', config.CATALOG_ADDRESS, 'unhealthy'],
     ['order', config.ORDER_ADDRESS, 'unhealthy'],
     ['query', config.QUERY_ADDRESS, 'degraded'],
+    ['recommendation', config.RECOMMENDATION_ADDRESS, 'degraded'],
   ];
   for (const [name, address, severity] of services) {
     const health = life.own(createHealthClient({ address }));
