@@ -138,8 +138,7 @@ it('runs jobs of a higher priority first, and none before its time', async () =>
   await enqueue(jobs, { n: 3 }, { priority: 9, startAfter: new Date(Date.now() + 3_600_000) });
   const seen: number[] = [];
   await jobs.work<{ n: number }>('mails', async ({ payload }) => void seen.push(payload.n));
-  await eventually(() => expect(seen).toEqual([2, 1]));
-  expect(await waiting()).toBe(1);
+  await eventually(async () => expect([seen, await waiting()]).toEqual([[2, 1], 1]));
 });
 
 it('runs as many jobs at once as it is told, and no more', async () => {
@@ -244,6 +243,7 @@ it('gives a job that fails for good to the dead letters at once, from where it c
 it('refuses a job when as many wait as the queue holds', async () => {
   const jobs = await open();
   for (let n = 0; n < 5; n += 1) await enqueue(jobs, { n });
+  expect(await waiting()).toBe(5);
   await expect(enqueue(jobs, { n: 5 })).rejects.toMatchObject({
     kind: 'overloaded',
     code: 'OVERLOADED',

@@ -13,6 +13,9 @@ import { startWorker, type JobHandler, type Worker } from './worker';
 /** How often an enqueue looks for the waiting job of its key when that is taken up each time just before. */
 const KEY_TRIES = 5;
 
+/** How long a count of the jobs that wait is good for. */
+const ROOM_MS = 1_000;
+
 export interface JobsOptions {
   /** The service's own database, with the tables of `jobsMigrations()`. */
   db: Database;
@@ -38,7 +41,7 @@ export interface Jobs {
    * Puts a job into its queue, in the caller's transaction: it exists exactly if `tx` commits. The payload is JSON of at most
    * 256 KiB; it names the input and carries no secret that is not `hidden`. `trackedJobId` is marked as failed if the job is
    * given up. The trace of the caller goes on in the job. Returns its id, or that of the waiting job with the same key.
-   * Fault `overloaded` when `maxQueued` jobs wait (callers at the same time may go over it by their number).
+   * Fault `overloaded` when `maxQueued` jobs wait; since counts are kept for a second, several processes together may go over it.
    */
   enqueue(
     tx: Tx,
@@ -81,6 +84,7 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
   }
 
   const workers = new Map<string, Worker>();
+  const rooms = new Map<string, { left: number; untilMs: number }>();
   let background: Promise<{ upkeep: Upkeep; schedules: Poller }> | undefined;
 
   const queueOf = (name: string): Queue => {
@@ -127,6 +131,24 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
     });
   };
 
+  /**
+   * Counts at most once a second while the queue is far from full: in between, this process may add half of what was free.
+   */
+  const takeRoom = async (tx: Tx, queue: Queue) => {
+    let room = rooms.get(queue.name);
+    if (!room || room.left <= 0 || performance.now() > room.untilMs) {
+      const free = queue.maxQueued - (await countWaiting(tx, queue.name, queue.maxQueued));
+      if (free <= 0)
+        throw new Fault('overloaded', 'OVERLOADED', {
+          detail: `too much work waits already (${queue.name})`,
+          retryAfterSeconds: 10,
+        });
+      room = { left: Math.ceil(free / 2), untilMs: performance.now() + ROOM_MS };
+      rooms.set(queue.name, room);
+    }
+    room.left -= 1;
+  };
+
   const envelope = (payload: object, trackedJobId: string | undefined): Envelope => {
     const traceparent = currentTraceparent();
     return {
@@ -155,11 +177,7 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
   return {
     async enqueue(tx, name, payload, { trackedJobId, ...placing } = {}) {
       const queue = queueOf(name);
-      if ((await countWaiting(tx, name, queue.maxQueued)) >= queue.maxQueued)
-        throw new Fault('overloaded', 'OVERLOADED', {
-          detail: `too much work waits already (${name})`,
-          retryAfterSeconds: 10,
-        });
+      await takeRoom(tx, queue);
       return add(tx, queue, envelope(payload, trackedJobId), placing);
     },
     async work(name, handler, { concurrency, closeTimeoutMs } = {}) {
