@@ -20,6 +20,7 @@ import { userDirectoryApi } from './directory';
 import { startHousekeeping } from './jobs';
 import { mailInbox, smtpDelivery } from './mail-delivery';
 import { enqueueMails, MAIL_QUEUES, workOnMails } from './mails';
+import { operationsApi } from './operations';
 import { openPasswords } from './passwords';
 import { createRegistration } from './registration';
 import { createPasswordResets, createResetIssuer } from './resets';
@@ -188,6 +189,7 @@ void runService(
           passwordResetApi(resets),
           userAdminApi({ shards }),
           userDirectoryApi(shards),
+          operationsApi({ home, jobs }),
         ],
         verifyToken: createTokenVerifier({
           issuer: config.ISSUER,

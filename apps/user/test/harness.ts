@@ -1,4 +1,4 @@
-import { TOPICS, userAdminV1, userV1 } from '@headroom/contracts';
+import { operationsV1, TOPICS, userAdminV1, userV1 } from '@headroom/contracts';
 import { jobsMigrations, openJobs, type Jobs } from '@headroom/jobs';
 import { messagingMigrations } from '@headroom/messaging';
 import { migrationsDirectory, sql, type Database } from '@headroom/postgres';
@@ -16,6 +16,7 @@ import { userDirectoryApi } from '../src/directory';
 import { mailInbox, type MailDelivery } from '../src/mail-delivery';
 import { MAIL_QUEUES, workOnMails } from '../src/mails';
 import type { SalesReports } from '../src/digest';
+import { operationsApi } from '../src/operations';
 import { openPasswords, type Passwords } from '../src/passwords';
 import { createRegistration } from '../src/registration';
 import { createPasswordResets, createResetIssuer } from '../src/resets';
@@ -179,6 +180,7 @@ export async function startUserService(options: {
       passwordResetApi(resets),
       userAdminApi({ shards }),
       userDirectoryApi(shards),
+      operationsApi({ home: shards.all[0]!.db, jobs }),
     ],
     verifyToken,
     logger,
@@ -187,6 +189,7 @@ export async function startUserService(options: {
   const client = createRpcClient(userV1.UserServiceService, { address });
   const directory = createRpcClient(userAdminV1.UserDirectoryServiceService, { address });
   const resetClient = createRpcClient(userAdminV1.PasswordResetServiceService, { address });
+  const operations = createRpcClient(operationsV1.OperationsServiceService, { address });
   const adminClient = createRpcClient(userAdminV1.UserAdminServiceService, { address });
   const as = <T>(accessToken: string | undefined, work: () => Promise<T>): Promise<T> =>
     withCallContext({ deadlineAt: Date.now() + 10_000, requestId: randomUUID(), accessToken }, work);
@@ -196,6 +199,7 @@ export async function startUserService(options: {
     directory,
     resets: resetClient,
     lists: adminClient,
+    operations,
     jobs,
     clock,
     accounts,
@@ -219,6 +223,7 @@ export async function startUserService(options: {
       directory.close();
       resetClient.close();
       adminClient.close();
+      operations.close();
       await revocations.close();
       await server.close();
       await jobs.close();

@@ -271,6 +271,53 @@ it('accounts are made and resets asked for while the mail server takes connectio
   }, delivery);
 });
 
+it('an admin sees events and mails that were given up, without what makes a token, and tries them again or drops them', async () => {
+  const admin = await service.admin();
+  const { operations } = service;
+  const letters = (limit: number) =>
+    service.as(admin, () => operations.listDeadLetters({ limit, afterId: '', includeTotal: true }));
+  const before = await letters(100);
+  for (const letter of before.deadLetters)
+    await service.as(admin, () => operations.discardDeadLetter({ deadLetterId: letter.id }));
+
+  let refuse = true;
+  const server = await startSmtpServer({
+    onRecipient: () => {
+      if (refuse) throw new Refusal(550, 'no such mailbox here');
+    },
+  });
+  const user = await register();
+  const poison = { ...registered(user), key: uuidv7() };
+  await append({ ...poison, event: { ...poison.event, data: null } });
+  await whileMailing(
+    async () => {
+      await service.resets.requestPasswordReset({ email: user.email });
+      await eventually(async () => expect(await letters(10)).toMatchObject({ more: false, total: 2n }));
+      const { deadLetters } = await letters(10);
+      const event = deadLetters.find(({ source }) => source === 'mails')!;
+      const mail = deadLetters.find(({ source }) => source === 'jobs/password-resets')!;
+      expect(event).toMatchObject({ topic: TOPICS.user.name, key: poison.key, eventId: poison.event.id });
+      expect(JSON.parse(mail.payload)).toMatchObject({ email: user.email, nonce: '***' });
+
+      refuse = false;
+      await service.as(admin, () => operations.requeueDeadLetter({ deadLetterId: mail.id }));
+      await service.as(admin, () => operations.discardDeadLetter({ deadLetterId: event.id }));
+      await eventually(() => expect(server.mails).toMatchObject([{ to: [user.email] }]));
+      await eventually(async () => expect((await letters(10)).deadLetters).toEqual([]));
+    },
+    smtpDelivery({ url: server.url, from: 'shop@shop.example' }),
+  );
+  await server.close();
+  const { accessToken } = await service.customer();
+  await expect(
+    service.as(accessToken, () => operations.listDeadLetters({ limit: 1, afterId: '' })),
+  ).rejects.toMatchObject({ code: 'FORBIDDEN' });
+  expect(await service.as(admin, () => operations.listJobs({ limit: 1, afterId: '' }))).toEqual({
+    jobs: [],
+    more: false,
+  });
+});
+
 it('only the newest 1,000 mails stay', async () => {
   await home().execute(sql('test.many')`
     insert into mails (id, recipient, subject, body, kind, created_at)
