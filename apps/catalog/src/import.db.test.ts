@@ -1,6 +1,6 @@
 import { sql } from '@headroom/postgres';
-import { eventually, interrupted } from '@headroom/testing';
-import { openImportShop, type ImportShop } from '../test/import-shop';
+import { eventually } from '@headroom/testing';
+import { dyingAfter, openImportShop, type ImportShop } from '../test/import-shop';
 import { cleanUpStep, workOnImports } from './import';
 
 jest.setTimeout(60_000);
@@ -305,28 +305,7 @@ describe('a process that dies', () => {
     for (let statements = 1, finished = false; !finished; statements += 1) {
       await forget();
       const jobId = await shop.upload(NDJSON, content);
-      const mortal = interrupted(shop.db);
-      let left = statements;
-      const count = <T>(run: () => Promise<T>): Promise<T> => {
-        left -= 1;
-        if (left < 0) mortal.kill();
-        return run();
-      };
-      const dying = {
-        ...mortal.db,
-        row: ((statement) => count(() => mortal.db.row(statement))) as typeof mortal.db.row,
-        transaction: ((work, options) =>
-          mortal.db.transaction(
-            (tx) =>
-              work({
-                rows: (statement) => count(() => tx.rows(statement)),
-                row: (statement) => count(() => tx.row(statement)),
-                execute: (statement) => count(() => tx.execute(statement)),
-                afterCommit: (action) => tx.afterCommit(action),
-              }),
-            options,
-          )) as typeof mortal.db.transaction,
-      };
+      const dying = dyingAfter(shop.db, statements);
       try {
         while (
           await shop.step(jobId, { db: dying, batchLines: 2, stepMs: statements % 2 === 0 ? 0 : 10_000 })

@@ -1,10 +1,11 @@
 import { openJobs, type Jobs, type TrackedJob } from '@headroom/jobs';
 import type { Pace } from '@headroom/messaging';
-import { sql, type Tx } from '@headroom/postgres';
+import { sql, type Database, type Tx } from '@headroom/postgres';
 import { silentLogger } from '@headroom/telemetry';
 import { createUploads, openBlobStore, PART_BYTES, type BlobStore, type Uploads } from '@headroom/storage';
 import { loadTrackedJob } from '@headroom/jobs';
 import { IMPORT_QUEUES, importStep, PRODUCT_IMPORT, uploadedImports, type ImportDeps } from '../src/import';
+import { interrupted } from '@headroom/testing';
 import { openCatalogShop, type CatalogShop } from './catalog-shop';
 
 export type ImportType = 'application/x-ndjson' | 'text/csv';
@@ -47,7 +48,12 @@ export interface CataloguedProduct {
 export async function openImportShop(): Promise<ImportShop> {
   const shop = await openCatalogShop();
   const { db, clock } = shop;
-  const jobs = await openJobs({ db, logger: silentLogger, clock, queues: IMPORT_QUEUES });
+  // Steps run without a worker leave their jobs in the queue.
+  const queues = {
+    ...IMPORT_QUEUES,
+    [PRODUCT_IMPORT]: { ...IMPORT_QUEUES[PRODUCT_IMPORT]!, maxQueued: 100_000 },
+  };
+  const jobs = await openJobs({ db, logger: silentLogger, clock, queues });
   const blobs = await openBlobStore({ url: undefined, db, logger: silentLogger });
   const uploads = createUploads({
     db,
@@ -122,5 +128,31 @@ export async function openImportShop(): Promise<ImportShop> {
       await blobs.close();
       await shop.close();
     },
+  };
+}
+
+/** The database as a process sees it that is killed before its next statement, after so many of them. */
+export function dyingAfter(db: Database, statements: number): Database {
+  const mortal = interrupted(db);
+  let left = statements;
+  const count = <T>(run: () => Promise<T>): Promise<T> => {
+    left -= 1;
+    if (left < 0) mortal.kill();
+    return run();
+  };
+  return {
+    ...mortal.db,
+    row: <Row>(statement: Parameters<Database['row']>[0]) => count(() => mortal.db.row<Row>(statement)),
+    transaction: (work, options) =>
+      mortal.db.transaction(
+        (tx) =>
+          work({
+            rows: (statement) => count(() => tx.rows(statement)),
+            row: (statement) => count(() => tx.row(statement)),
+            execute: (statement) => count(() => tx.execute(statement)),
+            afterCommit: (action) => tx.afterCommit(action),
+          }),
+        options,
+      ),
   };
 }
