@@ -19,6 +19,8 @@ import { catalogConfig } from './config';
 import { trackContention } from './contention';
 import { directoryService } from './directory';
 import { createHolds } from './holds';
+import { imageService } from './image-api';
+import { IMAGE_QUEUES, PRODUCT_IMAGE, uploadedImages, workOnImages } from './images';
 import { IMPORT_QUEUES, PRODUCT_IMPORT, uploadedImports, workOnImports } from './import';
 import { startHoldExpiry, startStockPublisher, startUploadCleanUp } from './jobs';
 import { operationsService } from './operations-api';
@@ -54,13 +56,20 @@ void runService(
       }),
     );
     const blobs = life.own(await openBlobStore({ url: config.STORAGE_URL, db: bulk, logger }));
+    /** Where shoppers' pictures are read from, past the work on files. */
+    const pictures = life.own(await openBlobStore({ url: config.STORAGE_URL, db, logger }));
     life.health({ name: 'storage', severity: 'degraded', check: () => blobs.ping() });
-    const jobs = life.own(await openJobs({ db: pool, logger, clock, queues: IMPORT_QUEUES }));
+    const jobs = life.own(
+      await openJobs({ db: pool, logger, clock, queues: { ...IMPORT_QUEUES, ...IMAGE_QUEUES } }),
+    );
     const uploads = createUploads({
       db: bulk,
       blobs,
       clock,
-      kinds: { [PRODUCT_IMPORT]: uploadedImports({ clock }, jobs) },
+      kinds: {
+        [PRODUCT_IMPORT]: uploadedImports({ clock }, jobs),
+        [PRODUCT_IMAGE]: uploadedImages({ blobs, clock }, jobs),
+      },
     });
 
     let log: EventLog | undefined;
@@ -113,6 +122,7 @@ void runService(
         { db: bulk, blobs, uploads, pace, clock, shopCurrency: config.SHOP_CURRENCY, wakeRelay },
         jobs,
       );
+      const images = await workOnImages({ db: pool, blobs, uploads, clock, wakeRelay }, jobs);
       life.health({
         name: 'jobs',
         severity: 'degraded',
@@ -121,6 +131,7 @@ void runService(
       });
       return {
         async close() {
+          await images.close();
           await imports.close();
           await cleanUp.close();
           await expiry.close();
@@ -146,6 +157,7 @@ void runService(
           }),
           directoryService({ db }),
           uploadService({ db, uploads }),
+          imageService({ blobs: pictures }),
           operationsService({ db, jobs }),
         ],
         verifyToken: createTokenVerifier({
