@@ -1,6 +1,7 @@
 import { sql } from '@headroom/postgres';
 import { unindexedForeignKeys } from '@headroom/testing';
 import { tidy } from '../src/jobs';
+import { markMailed, putReset } from '../src/repository';
 import { createTestShards, newEmail, startUserService, type TestShards } from './harness';
 
 let shards: TestShards;
@@ -57,6 +58,32 @@ it('what nothing will ask for again is deleted, and nothing else', async () => {
   await tidyAll();
   expect(await rows()).toEqual({ tokens: 1, sessions: 1, failures: 0, revocations: 1 });
   await client.refresh({ refreshToken: next.refreshToken });
+});
+
+it('reset tokens go a day after they have expired, and the marks of mailed events when events of their age mail nobody', async () => {
+  const { clock } = service;
+  const home = shards.all[0]!.db;
+  const { user } = await service.customer();
+  const now = new Date(clock.now());
+  await shards
+    .of(user.id)
+    .db.transaction((tx) =>
+      putReset(tx, { userId: user.id, tokenHash: Buffer.alloc(32), requestedAt: now, expiresAt: now }),
+    );
+  await home.transaction((tx) => markMailed(tx, 'an event', now));
+  const left = async () => [
+    await shards.of(user.id).db.rows(sql('test.resets')`select 1 from password_resets`),
+    await home.rows(sql('test.marks')`select 1 from mailed_events`),
+  ];
+  clock.advance(DAY_MS);
+  await tidyAll();
+  expect(await left()).toEqual([[expect.anything()], [expect.anything()]]);
+  clock.advance(1);
+  await tidyAll();
+  expect(await left()).toEqual([[], [expect.anything()]]);
+  clock.advance(DAY_MS);
+  await tidyAll();
+  expect(await left()).toEqual([[], []]);
 });
 
 it('every foreign key has an index', async () => {
