@@ -12,12 +12,19 @@ export interface InterruptedDatabase {
   kill(): void;
 }
 
-/** Wraps `db`; closing the wrapper closes `db`, whatever state it is in. */
-export function interrupted(db: Database): InterruptedDatabase {
+/**
+ * Wraps `db`; closing the wrapper closes `db`, whatever state it is in. With `killAtCall` the process dies by itself before its nth
+ * call, counted from 1: every statement, the begin and the commit of a transaction are one each. A test that goes through all n
+ * has tried a death at every place.
+ */
+export function interrupted(db: Database, { killAtCall = 0 } = {}): InterruptedDatabase {
+  let calls = 0;
   let thawed = Promise.resolve();
   let release = () => {};
   let dead = false;
   const pass = async () => {
+    calls += 1;
+    if (calls === killAtCall) dead = true;
     await thawed;
     if (dead) throw new Fault('unavailable', 'DEPENDENCY_UNAVAILABLE', { detail: 'this process is dead' });
   };
