@@ -67,29 +67,31 @@ const noMailWaits = () =>
     ).toEqual([]),
   );
 
+/** Until a process waits for a lock in this statement. */
+const blockedIn = (statement: string) =>
+  eventually(async () =>
+    expect(
+      await home.db.rows(sql('test.blocked')`
+        select 1 from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and query like ${`%/* ${statement} */`}`),
+    ).toHaveLength(1),
+  );
+
 it('a process that is killed between keeping a mail and completing its job keeps it once', async () => {
   const doomed = await start();
   const email = newEmail();
-  let unlock!: () => void;
-  const locked = new Promise<void>((resolve) => (unlock = resolve));
-  // Holds the insertion of the mail open, until the process that waits in it is dead.
-  const lock = home.db.transaction(async (tx) => {
-    await tx.execute(sql('test.lock')`lock table mails in access exclusive mode`);
-    await doomed.users.register({ email, password: PASSWORD, name: 'Ada' });
-    await eventually(async () =>
-      expect(
-        await home.db.rows(sql('test.blocked')`
-          select 1 from pg_stat_activity
-          where datname = current_database() and wait_event_type = 'Lock' and query like '%user.mail.keep%'`),
-      ).toHaveLength(1),
-    );
+  await home.db.transaction(async (job) => {
+    await home.db.transaction(async (mails) => {
+      await mails.execute(sql('test.lock-mails')`lock table mails in access exclusive mode`);
+      await doomed.users.register({ email, password: PASSWORD, name: 'Ada' });
+      await blockedIn('user.mail.keep');
+      await job.rows(sql('test.lock-job')`
+        select 1 from jobs.job_common where name = 'mails' and state = 'active' for update`);
+    });
+    await blockedIn('jobs.complete'); // the mail is in
     doomed.child.kill('SIGKILL');
     await doomed.exited;
-    await locked;
   });
-  await eventually(() => expect(doomed.child.signalCode).toBe('SIGKILL'));
-  unlock();
-  await lock;
 
   const next = await start();
   const mails = () => listMails(home.db, { to: email, limit: 10, afterId: undefined });

@@ -156,6 +156,21 @@ it('a mail that is sent a second time cannot bring a used token back', async () 
   expect(await codeOf(confirm(token))).toBe('RESET_TOKEN_INVALID');
 });
 
+it('a request whose job was held up behind a newer one’s sends no mail with a token that does not work', async () => {
+  const { email } = await service.customer();
+  const token = await requestToken(email);
+  await shards.all[0]!.db.transaction((tx) =>
+    service.jobs.enqueue(tx, 'password-resets', {
+      email,
+      requestedAtMs: service.clock.now() - 1,
+      nonce: uuidv7(),
+    }),
+  );
+  await queueEmpty();
+  expect(await mailsTo(email)).toHaveLength(1);
+  await confirm(token);
+});
+
 it('an unknown e-mail is answered alike, by the same statements, and gets no mail', async () => {
   const known = await service.customer();
   const unknown = newEmail();
