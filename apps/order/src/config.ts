@@ -2,13 +2,13 @@ import {
   DATABASE_CONFIG,
   EVENT_LOG_CONFIG,
   SHOP_CONFIG,
-  STORAGE_CONFIG,
   address,
   integer,
   port,
   text,
   url,
 } from '@headroom/service';
+import { STORAGE_CONFIG } from '@headroom/storage';
 
 /** The environment of the order service, beside what every service reads. */
 export const orderConfig = {

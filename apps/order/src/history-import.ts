@@ -81,14 +81,15 @@ export function createHistoryImport(deps: {
   clock: Clock;
   wakeRelay?: (() => void) | undefined;
   mostOrders?: number;
+  pieceBytes?: number;
 }): (job: RunningJob<HistoryStep>) => Promise<void> {
-  const { db, blobs, uploads, clock, mostOrders = MOST_ORDERS } = deps;
+  const { db, blobs, uploads, clock, mostOrders = MOST_ORDERS, pieceBytes = PIECE_BYTES } = deps;
   const monthsMade = new Set<string>();
 
   const readPiece = async (step: HistoryStep) => {
     const { name, place } = step;
     const sizeBytes = (await blobs.stat(name))?.sizeBytes ?? 0; // a file that is gone fails at the reading
-    for (const length of [PIECE_BYTES, LONGEST_LINE_BYTES + 1]) {
+    for (const length of [pieceBytes, LONGEST_LINE_BYTES + 1]) {
       const chunks: Uint8Array[] = [];
       for await (const chunk of blobs.read(name, { from: place.offset, length })) chunks.push(chunk);
       const piece = Buffer.concat(chunks);

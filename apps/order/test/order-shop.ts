@@ -1,8 +1,10 @@
 import { catalogV1, type OrderData, type StoredResponse } from '@headroom/contracts';
 import { messagingMigrations } from '@headroom/messaging';
+import { jobsMigrations } from '@headroom/jobs';
 import { migrationsDirectory, openDatabase, sql, type Database } from '@headroom/postgres';
 import { uuidv7, type Clock } from '@headroom/resilience';
 import { createRpcClient } from '@headroom/rpc';
+import { storageMigrations } from '@headroom/storage';
 import { silentLogger } from '@headroom/telemetry';
 import { createTestDatabase, eventually, ManualClock, type TestDatabase } from '@headroom/testing';
 import { createHash } from 'node:crypto';
@@ -76,6 +78,8 @@ export async function openOrderShop({ paymentTimeoutMs = 1_000 } = {}): Promise<
   const test = await createTestDatabase(
     migrationsDirectory(`${__dirname}/../src`),
     messagingMigrations('outbox'),
+    jobsMigrations(),
+    storageMigrations(),
   );
   const clock = new ManualClock();
   await makePartitionsAhead(test.db, clock.now());
@@ -215,7 +219,8 @@ export function placeRequest(lines: PlaceRequest['lines'], rest: Partial<PlaceRe
 export const bodyOf = (response: StoredResponse): Record<string, unknown> & { id: string } =>
   JSON.parse(response.body.toString('utf8'));
 
-function createMortality(death: Death | undefined) {
+/** Lets everything that a process uses die with it. */
+export function createMortality(death: Death | undefined) {
   let operations = 0;
   let dead = false;
   let die: () => void = () => undefined;
