@@ -2,12 +2,12 @@ import {
   DATABASE_CONFIG,
   EVENT_LOG_CONFIG,
   SHOP_CONFIG,
-  STORAGE_CONFIG,
   address,
   integer,
   port,
   text,
 } from '@headroom/service';
+import { STORAGE_CONFIG } from '@headroom/storage';
 
 /** The environment of the catalog service, beside what every service reads. */
 export const catalogConfig = {

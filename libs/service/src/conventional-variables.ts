@@ -23,11 +23,6 @@ export const EVENT_LOG_CONFIG = {
   KAFKA_BROKERS: list({ default: [] }),
 };
 
-/** Where files are kept: `s3://bucket?...`, or, unset, in the service's own database. */
-export const STORAGE_CONFIG = {
-  STORAGE_URL: parsed<string | undefined>(url(['s3']).expected, url(['s3']).parse, { default: undefined }),
-};
-
 /** The currency of amounts that name none. */
 export const SHOP_CONFIG = {
   SHOP_CURRENCY: parsed<string>(
