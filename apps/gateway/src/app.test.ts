@@ -1,6 +1,7 @@
 import { FAULT_CODES, type FaultCode } from '@headroom/contracts';
 import { FAULT_KINDS } from '@headroom/resilience';
 import { scrape } from '@headroom/telemetry';
+import { eventually } from '@headroom/testing';
 import { connect, type AddressInfo } from 'node:net';
 import { bearer, IDS, startGateway, TOKENS, type TestGateway } from '../test/fakes';
 import { faultsOf, type Endpoint } from './endpoint';
@@ -471,6 +472,24 @@ describe('what every answer has', () => {
       expect(answer).toMatch(/content-type: application\/problem\+json/);
       expect(answer).toMatch(/"code":"VALIDATION_FAILED"/);
     }
+  });
+
+  test('a body that does not arrive within 30 s ends the connection with a problem', async () => {
+    const own = await startGateway();
+    await own.app.listen({ port: 0, host: '127.0.0.1' });
+    const { port } = own.app.server.address() as AddressInfo;
+    let text = '';
+    let closed = false;
+    const socket = connect(port, '127.0.0.1').setEncoding('utf8');
+    socket.on('data', (chunk: string) => (text += chunk)).on('close', () => (closed = true));
+    socket.write('POST /v1/users HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n');
+    socket.write('content-length: 100\r\n\r\n{"email":');
+    await eventually(() => {
+      own.clock.advance(10_000);
+      expect(text).toMatch(/^HTTP\/1\.1 400 [^]*did not arrive in time/);
+    });
+    await eventually(() => expect(closed).toBe(true));
+    await own.close();
   });
 
   test('a defect is a 500 that tells nothing of the inside', async () => {

@@ -1,7 +1,7 @@
 import cors from '@fastify/cors';
 import helmet from '@fastify/helmet';
 import { fault } from '@headroom/contracts';
-import { systemClock, uuidv7, type Fault } from '@headroom/resilience';
+import { systemClock, uuidv7, type Clock, type Fault } from '@headroom/resilience';
 import { withCallContext, type CallContext, type Principal } from '@headroom/rpc';
 import { durationHistogram, inSpan } from '@headroom/telemetry';
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
@@ -167,7 +167,7 @@ export async function buildApp(options: AppOptions): Promise<App> {
       checkRawType(request, endpoint.raw);
     } else {
       if (sizeBytes > BODY_LIMIT_BYTES) throw fault('BODY_TOO_LARGE');
-      arrivesInTime(request, reply);
+      void arrivesInTime(request, reply, clock);
     }
   });
   app.removeAllContentTypeParsers();
@@ -273,21 +273,23 @@ function refuseCompressed({ headers }: FastifyRequest): void {
 }
 
 /** Ends the connection of a client whose body does not arrive. */
-function arrivesInTime({ raw, id }: FastifyRequest, reply: FastifyReply): void {
+async function arrivesInTime({ raw, id }: FastifyRequest, reply: FastifyReply, clock: Clock): Promise<void> {
   if (raw.headers['transfer-encoding'] === undefined && Number(raw.headers['content-length'] ?? 0) === 0)
     return;
-  const timer = setTimeout(() => {
-    if (!raw.complete) refuseConnection(raw.socket, id, 'the request did not arrive in time');
-  }, ARRIVAL_MS);
-  reply.raw.once('close', () => clearTimeout(timer));
+  const answered = new AbortController();
+  reply.raw.once('close', () => answered.abort());
+  await clock.sleep(ARRIVAL_MS, answered.signal);
+  if (!answered.signal.aborted && !raw.complete)
+    refuseConnection(raw.socket, id, 'the request did not arrive in time');
 }
 
 /** Answered before the body was read: a connection that is closed at once would lose the answer on its way. */
 function lingerOn({ raw }: FastifyRequest): void {
   if (raw.complete !== false || raw.socket.destroyed) return;
   raw.resume();
-  const timer = setTimeout(() => raw.socket.destroy(), LINGER_MS);
-  raw.once('close', () => clearTimeout(timer));
+  setTimeout(() => {
+    if (!raw.complete) raw.socket.destroy();
+  }, LINGER_MS).unref();
 }
 
 /** Media type, then JSON: one parser for all types, so that size comes before both. */

@@ -1,5 +1,5 @@
 import { fault, type orderV1 } from '@headroom/contracts';
-import { anOrder, aProduct, bearer, IDS, startGateway, type TestGateway } from '../../test/fakes';
+import { anOrder, aProduct, aUser, bearer, IDS, startGateway, type TestGateway } from '../../test/fakes';
 
 let gateway: TestGateway;
 beforeAll(async () => {
@@ -152,6 +152,85 @@ describe('products', () => {
       imageUrl: '',
       ifVersion: 7n,
     });
+  });
+});
+
+describe('variants', () => {
+  const grouped = {
+    ...aProduct,
+    group: 'mug',
+    options: { values: { colour: 'blue' } },
+    variants: {
+      variants: [
+        { id: IDS.product, options: { values: { colour: 'blue' } }, price: aProduct.price, available: 5n },
+        { id: IDS.order, options: undefined, price: { amountMinor: 5n, currency: 'EUR' }, available: 0n },
+      ],
+    },
+  };
+  const variants = [
+    {
+      id: IDS.product,
+      options: { colour: 'blue' },
+      price: { amountMinor: 1999, currency: 'EUR' },
+      inStock: true,
+    },
+    { id: IDS.order, options: {}, price: { amountMinor: 5, currency: 'EUR' }, inStock: false },
+  ];
+  const write = (method: 'POST' | 'PATCH', payload: object) =>
+    gateway.app.inject({
+      method,
+      url: method === 'POST' ? '/v1/admin/products' : `/v1/admin/products/${IDS.product}`,
+      headers: bearer('admin'),
+      payload,
+    });
+  const whole = {
+    sku: 'MUG',
+    name: 'Mug',
+    description: '',
+    category: 'kitchen',
+    price: { amountMinor: 1 },
+    onHand: 1,
+  };
+
+  test('of a product in a group are shown, itself included; of any other there is no such member', async () => {
+    gateway.services.catalog.getProduct = async () => grouped;
+    expect((await get(`/v1/products/${IDS.product}`)).json()).toMatchObject({
+      group: 'mug',
+      options: { colour: 'blue' },
+      variants,
+    });
+    expect((await asAdmin(`/v1/admin/products/${IDS.product}`)).json()).toMatchObject({ variants });
+    expect((await get(`/v1/products/${IDS.product}?fields=variants.inStock,options`)).json()).toEqual({
+      id: IDS.product,
+      options: { colour: 'blue' },
+      variants: [{ inStock: true }, { inStock: false }],
+    });
+  });
+
+  test('group and options reach the catalog, and null takes the group away', async () => {
+    await write('POST', { ...whole, group: 'mug', options: { colour: 'blue', Größe: 'L' } });
+    expect(lastRequest('createProduct')).toMatchObject({
+      group: 'mug',
+      options: { values: { colour: 'blue', Größe: 'L' } },
+    });
+    await write('POST', whole);
+    expect(lastRequest('createProduct')).not.toHaveProperty('options');
+    await write('PATCH', { group: null, options: {} });
+    expect(lastRequest('updateProduct')).toMatchObject({ group: '', options: { values: {} } });
+    await write('PATCH', { name: 'Mug' });
+    expect(lastRequest('updateProduct')).not.toHaveProperty('group');
+  });
+
+  test.each([
+    ['group', { group: '' }],
+    ['group', { group: ' mug' }],
+    ['group', { group: 'x'.repeat(65) }],
+    ['options.colour', { options: { colour: '' } }],
+    ['options.colour', { options: { colour: 7 } }],
+    ['options. colour', { options: { ' colour': 'blue' } }],
+  ])('a mistake in %s is named', async (path, members) => {
+    expect(errorsOf(await write('POST', { ...whole, ...members }))[0]!.path).toBe(path);
+    expect(errorsOf(await write('PATCH', members))[0]!.path).toBe(path);
   });
 });
 
@@ -602,6 +681,141 @@ describe('sales', () => {
       page: { limit: 20, nextCursor: null, total: 1, totalIsEstimate: false },
     });
   });
+});
+
+describe('sales by product and category', () => {
+  const report = (by: string, query = '') =>
+    asAdmin(`/v1/admin/reports/sales?from=2026-01-01&to=2026-02-01&by=${by}${query}`);
+
+  test.each([
+    ['product', 1, 'productId', IDS.product],
+    ['category', 2, 'category', 'kitchen/mugs'],
+  ])(
+    'by %s come from their own view, under a name that says what they are',
+    async (by, code, name, group) => {
+      gateway.services.adminQuery.getSales = async () => ({
+        rows: [
+          { group, currency: 'EUR', orders: 1n, units: 2n, revenue: { amountMinor: 3998n, currency: 'EUR' } },
+        ],
+        next: 'more',
+        asOf: '2026-01-31T00:00:00.000Z',
+        total: 3n,
+      });
+      const answer = (await report(by, '&include=total&limit=1')).json<Page>();
+      expect(answer).toMatchObject({ asOf: '2026-01-31T00:00:00.000Z', page: { total: 3 } });
+      expect(answer.items).toEqual([
+        {
+          [name]: group,
+          currency: 'EUR',
+          orders: 1,
+          units: 2,
+          revenue: { amountMinor: 3998, currency: 'EUR' },
+        },
+      ]);
+      expect(lastRequest('getSales')).toEqual({
+        by: code,
+        from: '2026-01-01',
+        to: '2026-02-01',
+        limit: 1,
+        after: '',
+        includeTotal: true,
+      });
+      await report(by, `&cursor=${answer.page.nextCursor!}`);
+      expect(lastRequest('getSales')).toMatchObject({ after: 'more' });
+      for (const other of ['day', 'product', 'category'].filter((each) => each !== by))
+        expect(codeOf(await report(other, `&cursor=${answer.page.nextCursor!}`))).toBe('CURSOR_INVALID');
+    },
+  );
+
+  test('a forged token is refused by them too', async () => {
+    const answer = await get('/v1/admin/reports/sales?from=2026-01-01&to=2026-02-01&by=product', {
+      ...bearer('admin'),
+      'consistency-token': 'nonsense',
+    });
+    expect(codeOf(answer)).toBe('CONSISTENCY_TOKEN_INVALID');
+  });
+});
+
+describe('everybody’s orders', () => {
+  test('say whose they are and where they came from; history may be nobody’s', async () => {
+    gateway.services.adminQuery.listAllOrders = async () => ({
+      orders: [anOrder(), anOrder({ id: IDS.product, userId: '', externalId: '536365' })],
+      more: true,
+      total: 2n,
+    });
+    const { items, page } = (await asAdmin('/v1/admin/orders?limit=2&include=total')).json<Page>();
+    expect(items).toEqual([
+      expect.not.objectContaining({ externalId: expect.anything() as unknown }),
+      expect.objectContaining({ id: IDS.product, userId: null, externalId: '536365' }),
+    ]);
+    expect(items[0]).toMatchObject({ userId: IDS.user });
+    expect(page.total).toBe(2);
+    await asAdmin(`/v1/admin/orders?cursor=${page.nextCursor!}`);
+    expect(lastRequest('listAllOrders')).toMatchObject({ afterId: IDS.product, includeTotal: false });
+  });
+
+  test('include a write whose token is sent back', async () => {
+    const placed = await gateway.app.inject({
+      method: 'POST',
+      url: `/v1/orders/${IDS.order}/cancel`,
+      headers: { ...bearer('customer'), 'idempotency-key': 'k' },
+    });
+    await get('/v1/admin/orders', {
+      ...bearer('admin'),
+      'consistency-token': String(placed.headers['consistency-token']),
+    });
+    expect(lastRequest('listAllOrders')).toMatchObject({
+      positions: [{ subject: `order/${IDS.order}`, version: 1n }],
+    });
+  });
+});
+
+describe('forgotten passwords', () => {
+  const post = (path: string, payload: object) =>
+    gateway.app.inject({ method: 'POST', url: `/v1/password-resets${path}`, payload });
+
+  test('asking is answered alike, whoever asks', async () => {
+    const answer = await post('', { email: 'nobody@example.com' });
+    expect([answer.statusCode, answer.body]).toEqual([202, '']);
+    expect(lastRequest('requestPasswordReset')).toEqual({ email: 'nobody@example.com' });
+  });
+
+  test('a token sets the password once', async () => {
+    const body = { token: 'from-the-mail', password: 'correct horse battery' };
+    const answer = await post('/confirm', body);
+    expect([answer.statusCode, answer.body]).toEqual([204, '']);
+    expect(lastRequest('confirmPasswordReset')).toEqual(body);
+    for (const code of ['RESET_TOKEN_INVALID', 'PASSWORD_TOO_COMMON'] as const) {
+      gateway.services.passwordResets.confirmPasswordReset = async () => {
+        throw fault(code);
+      };
+      const refused = await post('/confirm', body);
+      expect([refused.statusCode, codeOf(refused)]).toEqual([400, code]);
+    }
+  });
+});
+
+test('mails that were kept are listed, all or those to one address', async () => {
+  const { items } = (await asAdmin('/v1/admin/mails?to=ada%40example.com')).json<Page>();
+  expect(Object.keys(items[0]!).sort()).toEqual(['createdAt', 'id', 'kind', 'subject', 'text', 'to']);
+  expect(lastRequest('listMails')).toMatchObject({ to: 'ada@example.com', limit: 20, afterId: '' });
+  await asAdmin('/v1/admin/mails');
+  expect(lastRequest('listMails')).toMatchObject({ to: '' });
+});
+
+test('without an e-mail all users are listed, page by page', async () => {
+  gateway.services.userAdmin.listUsers = async () => ({
+    users: [{ ...aUser, id: IDS.order }],
+    more: true,
+    total: 7n,
+    totalIsEstimate: true,
+  });
+  const { items, page } = (await asAdmin('/v1/admin/users?limit=1&include=total')).json<Page>();
+  expect([items[0]!.id, page.total, page.totalIsEstimate]).toEqual([IDS.order, 7, true]);
+  await asAdmin(`/v1/admin/users?cursor=${page.nextCursor!}`);
+  expect(lastRequest('listUsers')).toEqual({ limit: 20, afterId: IDS.order, includeTotal: false });
+  const narrowed = await asAdmin(`/v1/admin/users?email=a%40b.example&cursor=${page.nextCursor!}`);
+  expect(codeOf(narrowed)).toBe('CURSOR_INVALID');
 });
 
 test('users are found by e-mail as a list of one or none', async () => {
