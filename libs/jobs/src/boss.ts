@@ -31,7 +31,12 @@ export async function openBoss(db: Queryable, logger: Logger): Promise<PgBoss> {
   });
   boss.on('error', (error) => logger.warn('pg-boss reported an error', { err: error }));
   boss.on('warning', (warning) => logger.warn('pg-boss warns', { reason: warning.message }));
-  await boss.start();
+  try {
+    await boss.start();
+  } catch (error) {
+    await boss.stop({ close: false, graceful: false });
+    throw error;
+  }
   return boss;
 }
 

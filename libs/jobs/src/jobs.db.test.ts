@@ -110,8 +110,8 @@ it('enqueues one job of a key while one waits, and another one once that has bee
 
 it('lets no job run before a transaction that relied on it has ended', async () => {
   const jobs = await open();
-  await enqueue(jobs, {}, { key: 'stock' });
-  const seen: string[][] = [];
+  await enqueue(jobs, { name: 'relied on' }, { key: 'stock' });
+  const seen: Array<[string, string[]]> = [];
   let begun = () => {};
   const relied = new Promise<void>((resolve) => (begun = resolve));
   let end = () => {};
@@ -123,12 +123,15 @@ it('lets no job run before a transaction that relied on it has ended', async () 
     await ended;
   });
   await relied;
-  await jobs.work('mails', async () => void seen.push(await effects()));
-  await enqueue(jobs, {}); // shows that the worker has looked and passed the first one by
-  await eventually(() => expect(seen).toEqual([[]]));
+  await jobs.work<{ name: string }>(
+    'mails',
+    async ({ payload }) => void seen.push([payload.name, await effects()]),
+  );
+  await enqueue(jobs, { name: 'later' }); // shows that the worker has looked, and passed the first one by
+  await eventually(() => expect(seen).toEqual([['later', []]]));
   end();
   await relying;
-  await eventually(() => expect(seen).toEqual([[], ['changed']]));
+  await eventually(() => expect(seen.slice(1)).toEqual([['relied on', ['changed']]]));
 });
 
 it('runs jobs of a higher priority first, and none before its time', async () => {
@@ -418,6 +421,23 @@ describe('a chain of steps', () => {
     });
     expect(await waiting()).toBe(0);
   }, 30_000);
+});
+
+it('forgets tracked jobs 30 days after their end', async () => {
+  const day = 86_400_000;
+  const [old, young] = [uuidv7(), uuidv7()];
+  for (const [id, days] of [
+    [old, 31],
+    [young, 29],
+  ] as const)
+    await test.db.transaction(async (tx) => {
+      await createTrackedJob(tx, { id, type: 'product-import' });
+      await finishTrackedJob(tx, id, 'succeeded', { nowMs: Date.now() - days * day });
+    });
+  const jobs = await open();
+  await jobs.work('mails', async () => undefined);
+  await eventually(async () => expect(await loadTrackedJob(test.db, old)).toBeUndefined());
+  expect(await loadTrackedJob(test.db, young)).toBeDefined();
 });
 
 describe('a timetable', () => {

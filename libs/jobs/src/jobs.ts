@@ -78,9 +78,14 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
   const boss = await openBoss(db, logger);
   const nextTick = (cron: string, afterMs: number) =>
     boss.previewSchedule(cron, { tz: 'UTC', from: new Date(afterMs), count: 1 })[0]!.getTime();
-  for (const queue of queues.values()) {
-    if (queue.cron !== undefined) nextTick(queue.cron, clock.now()); // refuses what is no timetable
-    await declareQueue(boss, queue);
+  try {
+    for (const queue of queues.values()) {
+      if (queue.cron !== undefined) nextTick(queue.cron, clock.now()); // refuses what is no timetable
+      await declareQueue(boss, queue);
+    }
+  } catch (error) {
+    await boss.stop({ close: false, graceful: false });
+    throw error;
   }
 
   const workers = new Map<string, Worker>();
