@@ -8,6 +8,8 @@ import {
   text,
   type ConfigSpec,
 } from '@headroom/service';
+import { STORAGE_CONFIG } from '@headroom/storage';
+import { STORAGE_CONFIG } from '@headroom/storage';
 
 /**
  * The environment of the projector, beside what every service reads. The role of DATABASE_URL owns the schemas of the views:
@@ -20,5 +22,6 @@ export const projectorConfig = {
   USER_ADDRESS: address(),
   ISSUER: text(),
   ...SHOP_CONFIG,
+  ...STORAGE_CONFIG,
   VIEW_GRACE_SECONDS: integer({ default: 30, min: 1, max: 86_400 }),
 } satisfies ConfigSpec;

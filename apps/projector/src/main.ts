@@ -1,11 +1,16 @@
 import { userV1 } from '@headroom/contracts';
+import { jobsMigrations, openJobs } from '@headroom/jobs';
 import { messagingMigrations, openEventLog } from '@headroom/messaging';
 import { migrate, migrationsDirectory, openDatabase } from '@headroom/postgres';
 import { createRpcClient, createTokenVerifier, serveGrpc } from '@headroom/rpc';
 import { runService } from '@headroom/service';
+import { openBlobStore, storageMigrations } from '@headroom/storage';
 import type { Logger } from '@headroom/telemetry';
+import { adminQueryService } from './admin-query';
 import { projectorConfig } from './config';
+import { createExports, EXPORT_QUEUES, workOnExports } from './exports';
 import { openLiveViews } from './live-views';
+import { operationsService } from './operations-api';
 import { startProjection } from './project';
 import { queryService } from './query';
 import { rebuild } from './rebuild';
@@ -14,6 +19,8 @@ import { findView, VIEWS } from './views';
 
 /** A view that is this far behind is worth an alarm; a rebuild of another view or a batch is not. */
 const LATE_MS = 60_000;
+/** Long enough to refresh a report, short enough that one that hangs is noticed before it is three minutes old. */
+const BULK_STATEMENT_MS = 40_000;
 
 const eventLogOf = (config: { EVENT_LOG_URL: string; KAFKA_BROKERS: string[] }, logger: Logger) =>
   openEventLog({
@@ -32,6 +39,20 @@ void runService(
       openDatabase({ url: config.DATABASE_URL, name: 'views', logger, maxConnections: 12 }),
     );
     life.health({ name: 'database', severity: 'unhealthy', check: () => db.ping() });
+    // What takes seconds, reports and files, has connections of its own, so that no shopper waits for one.
+    const bulk = life.own(
+      openDatabase({
+        url: config.DATABASE_URL,
+        name: 'views-bulk',
+        logger,
+        maxConnections: 3,
+        statementTimeoutMs: BULK_STATEMENT_MS,
+        slowStatementMs: 5_000,
+      }),
+    );
+    const blobs = life.own(await openBlobStore({ url: config.STORAGE_URL, db: bulk, logger }));
+    life.health({ name: 'storage', severity: 'degraded', check: () => blobs.ping() });
+    const jobs = life.own(await openJobs({ db, logger, queues: EXPORT_QUEUES }));
     const liveViews = life.own(await openLiveViews({ db, views: VIEWS, logger }));
 
     await life.role('project', async () => {
@@ -39,13 +60,26 @@ void runService(
       life.health({ name: 'event-log', severity: 'degraded', check: () => log.ping() });
       const projection = startProjection({
         db,
+        reportsDb: bulk,
         log,
         views: VIEWS,
         logger,
         graceMs: config.VIEW_GRACE_SECONDS * 1_000,
       });
       life.live(() => projection.fatal());
-      return projection;
+      const exports = await workOnExports({ db: bulk, jobs, blobs, liveViews });
+      life.health({
+        name: 'jobs',
+        severity: 'degraded',
+        check: () =>
+          jobs.health() === undefined ? Promise.resolve() : Promise.reject(new Error(jobs.health())),
+      });
+      return {
+        async close() {
+          await exports.close();
+          await projection.close();
+        },
+      };
     });
 
     await life.role('query', async () => {
@@ -71,7 +105,11 @@ void runService(
       return serveGrpc({
         host: config.BIND_ADDRESS,
         port: config.PORT,
-        services: [queryService({ db, liveViews, shopCurrency: config.SHOP_CURRENCY })],
+        services: [
+          queryService({ db, liveViews, shopCurrency: config.SHOP_CURRENCY }),
+          adminQueryService({ db, liveViews, exports: createExports({ db, jobs, blobs }) }),
+          operationsService({ db, jobs }),
+        ],
         verifyToken: createTokenVerifier({
           issuer: config.ISSUER,
           fetchKeys: async () => JSON.parse((await users.getJwks({})).jwksJson),
@@ -84,7 +122,12 @@ void runService(
     /** Makes the tables of versions and offsets, and the first version of each view. */
     async migrate(config, { logger }) {
       const direct = config.DATABASE_DIRECT_URL ?? config.DATABASE_URL;
-      for (const directory of [migrationsDirectory(__dirname), messagingMigrations('inbox')])
+      for (const directory of [
+        migrationsDirectory(__dirname),
+        messagingMigrations('inbox'),
+        jobsMigrations(),
+        storageMigrations(),
+      ])
         await migrate({ url: config.MIGRATION_DATABASE_URL ?? direct, directory, logger });
       const db = openDatabase({ url: direct, name: 'views', logger });
       for (const view of VIEWS) await ensureVersion(db, view);
@@ -103,6 +146,7 @@ void runService(
         url: config.DATABASE_DIRECT_URL ?? config.DATABASE_URL,
         name: 'views',
         logger,
+        statementTimeoutMs: BULK_STATEMENT_MS,
       });
       const log = await eventLogOf(config, logger);
       await rebuild({ db, log, view, logger, report: (line) => process.stderr.write(`${line}\n`) });

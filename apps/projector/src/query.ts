@@ -1,12 +1,15 @@
-import { fault, queryV1, TOPICS, type Position } from '@headroom/contracts';
+import { fault, queryV1, TOPICS } from '@headroom/contracts';
 import type { Database, Queryable } from '@headroom/postgres';
-import { isUuidv7, systemClock, type Clock } from '@headroom/resilience';
-import { implement, type GrpcService, type ServerCall } from '@headroom/rpc';
+import { isUuidv7, type Clock } from '@headroom/resilience';
+import { implement, type GrpcService } from '@headroom/rpc';
 import { categoryTree } from './categories';
-import type { LiveView, LiveViews } from './live-views';
+import type { LiveViews } from './live-views';
+import { orderMessage } from './order-message';
+import { createReadSince } from './read-since';
 import { readWatermark } from './repository';
+import { afterIdOf, checkDays, invalid, limitOf } from './requests';
 import { customers, customerTotals } from './views/customers';
-import { listOrdersOfUser, orders, type OrderRow } from './views/orders';
+import { listOrdersOfUser, orders } from './views/orders';
 import {
   allowSimilarWords,
   countByCategory,
@@ -19,8 +22,7 @@ import {
   type ProductRow,
   type ProductSort,
 } from './views/products';
-import { countSalesDays, listSalesDays, sales } from './views/sales';
-import type { View } from './views/view';
+import { countSales, listSales, sales } from './views/sales';
 
 export interface QueryOptions {
   db: Database;
@@ -30,42 +32,13 @@ export interface QueryOptions {
   clock?: Clock;
 }
 
-/** How long a read waits for the positions it was given. */
-const WAIT_MS = 2_000;
-const WAIT_STEP_MS = 20;
-const DEFAULT_LIMIT = 20;
-const MAX_LIMIT = 100;
 const MAX_PAGE = 10;
 const MAX_SEARCH_LENGTH = 256;
-const MAX_REPORT_DAYS = 3_660;
-const DAY_MS = 24 * 3_600_000;
 
 /** The read side: every method answers from the live version of one view. */
 export function queryService(options: QueryOptions): GrpcService {
-  const { db, liveViews, shopCurrency, clock = systemClock } = options;
-
-  /** The live version of the view, once it has applied at least `positions`; CONSISTENCY_TIMEOUT after two seconds. */
-  const liveSince = async (
-    view: View,
-    positions: readonly Position[],
-    call: Pick<ServerCall, 'signal'>,
-  ): Promise<LiveView> => {
-    const wanted = positions.filter(({ subject }) => {
-      const [kind, id] = subject.split('/');
-      return view.subjects.includes(kind ?? '') && isUuidv7(id ?? '');
-    });
-    const subjects = [...new Set(wanted.map(({ subject }) => subject))];
-    const until = clock.now() + WAIT_MS;
-    for (;;) {
-      const live = liveViews.of(view);
-      if (subjects.length === 0) return live;
-      const applied = await view.appliedVersions(db, live.schema, subjects);
-      if (wanted.every(({ subject, version }) => (applied.get(subject) ?? 0n) >= version)) return live;
-      if (clock.now() >= until || call.signal.aborted)
-        throw fault('CONSISTENCY_TIMEOUT', { retryAfterSeconds: 1 });
-      await clock.sleep(WAIT_STEP_MS, call.signal);
-    }
-  };
+  const { db, liveViews, shopCurrency } = options;
+  const liveSince = createReadSince(options);
 
   return implement('headroom.query.v1.QueryService', queryV1.QueryServiceService, {
     async listProducts(request, call) {
@@ -121,19 +94,19 @@ export function queryService(options: QueryOptions): GrpcService {
     async listOrders(request, call) {
       const { userId } = await call.principal();
       const limit = limitOf(request.limit);
-      if (request.afterId !== '' && !isUuidv7(request.afterId)) throw fault('CURSOR_INVALID');
+      const afterId = afterIdOf(request.afterId);
       const offset = offsetOf({ page: request.page, after: request.afterId }, limit);
       const live = liveViews.of(orders);
       // Before the rows: it vouches for them, not for what may be applied after they were read.
       const watermarkMs = await readWatermark(db, orders, live);
       const rows = await listOrdersOfUser(db, live.schema, {
         userId,
-        afterId: request.afterId || undefined,
+        afterId,
         offset,
         limit: limit + 1,
       });
       return {
-        orders: rows.slice(0, limit).map(orderOf),
+        orders: rows.slice(0, limit).map(orderMessage),
         more: rows.length > limit,
         watermarkMs: BigInt(watermarkMs),
       };
@@ -142,33 +115,30 @@ export function queryService(options: QueryOptions): GrpcService {
     async getSalesByDay(request, call) {
       await call.admin();
       const limit = limitOf(request.limit);
-      const [from, to] = [dayMs('from', request.from), dayMs('to', request.to)];
-      if (to <= from) throw invalid('to', 'must be later than from');
-      if (to - from > MAX_REPORT_DAYS * DAY_MS)
-        throw invalid('to', `must be at most ${MAX_REPORT_DAYS} days after from`);
+      checkDays(request);
       const after = /^(\d{4}-\d{2}-\d{2})\/([A-Z]{3})$/.exec(request.after);
       if (request.after !== '' && !after) throw fault('CURSOR_INVALID');
       const live = await liveSince(sales, request.positions, call);
       const watermarkMs = await readWatermark(db, sales, live, [TOPICS.order]);
-      const rows = await listSalesDays(db, live.schema, {
+      const rows = await listSales(db, live.schema, 'day', {
         from: request.from,
         to: request.to,
-        after: after ? { day: after[1]!, currency: after[2]! } : undefined,
+        after: after ? { group: after[1]!, currency: after[2]! } : undefined,
         limit: limit + 1,
       });
       const days = rows.slice(0, limit);
       const last = days.at(-1);
       return {
         days: days.map((row) => ({
-          day: row.day,
+          day: row.group,
           currency: row.currency,
           orders: row.orders,
           units: row.units,
           revenue: { amountMinor: row.revenue_minor, currency: row.currency },
         })),
-        next: rows.length > limit && last ? `${last.day}/${last.currency}` : '',
+        next: rows.length > limit && last ? `${last.group}/${last.currency}` : '',
         asOf: new Date(watermarkMs).toISOString(),
-        ...(request.includeTotal ? await countSalesDays(db, live.schema, request) : {}),
+        ...(request.includeTotal ? await countSales(db, live.schema, 'day', request) : {}),
       };
     },
 
@@ -188,15 +158,6 @@ export function queryService(options: QueryOptions): GrpcService {
       };
     },
   });
-}
-
-const invalid = (path: string, message: string) =>
-  fault('VALIDATION_FAILED', { detail: `${path} ${message}`, errors: [{ path, message }] });
-
-function limitOf(limit: number): number {
-  if (limit === 0) return DEFAULT_LIMIT;
-  if (limit < 1 || limit > MAX_LIMIT) throw invalid('limit', `must be from 1 to ${MAX_LIMIT}`);
-  return limit;
 }
 
 function offsetOf({ page, after }: { page: number; after: string }, limit: number): number {
@@ -226,14 +187,6 @@ function sortOf(sort: queryV1.ProductSort, text: string): ProductSort {
     default:
       throw invalid('sort', 'is not known');
   }
-}
-
-/** The start of a day in UTC, in milliseconds since the Unix epoch. */
-function dayMs(path: string, day: string): number {
-  const ms = /^\d{4}-\d{2}-\d{2}$/.test(day) ? Date.parse(`${day}T00:00:00.000Z`) : NaN;
-  if (Number.isNaN(ms) || new Date(ms).toISOString().slice(0, 10) !== day)
-    throw invalid(path, 'must be a day such as 2026-01-31');
-  return ms;
 }
 
 /** A place in a list as a text; it says which order it belongs to and whether similar words were looked for. */
@@ -276,30 +229,6 @@ const productOf = (row: ProductRow) => ({
   imageUrl: row.image_url ?? '',
   archived: row.archived,
   createdAt: row.created_at.toISOString(),
-  updatedAt: row.updated_at.toISOString(),
-  version: row.version,
-});
-
-const moneyOf = (money: { amountMinor: number; currency: string }) => ({
-  amountMinor: BigInt(money.amountMinor),
-  currency: money.currency,
-});
-
-const orderOf = (row: OrderRow) => ({
-  id: row.id,
-  userId: row.user_id ?? '',
-  status: row.status,
-  paymentStatus: row.payment_status,
-  cancelReason: row.cancel_reason ?? '',
-  items: row.items.map((item) => ({
-    productId: item.productId,
-    name: item.name,
-    quantity: item.quantity,
-    unitPrice: moneyOf(item.unitPrice),
-    lineTotal: moneyOf(item.lineTotal),
-  })),
-  total: { amountMinor: row.total_minor, currency: row.currency },
-  placedAt: row.placed_at.toISOString(),
   updatedAt: row.updated_at.toISOString(),
   version: row.version,
 });

@@ -3,13 +3,14 @@ import {
   sql,
   type Database,
   type Queryable,
+  SqlPart,
   type Statement,
   type Tx,
 } from '@headroom/postgres';
 import { silentLogger } from '@headroom/telemetry';
 import { createTestDatabase, type TestDatabase } from '@headroom/testing';
 import { join } from 'node:path';
-import { listOrdersOfUser, orders } from './orders';
+import { listAllOrders, listOrdersOfUser, orders } from './orders';
 import {
   allowSimilarWords,
   countByCategory,
@@ -21,7 +22,7 @@ import {
   type ProductPlace,
   type ProductSort,
 } from './products';
-import { listSalesDays, sales } from './sales';
+import { listSales, sales } from './sales';
 
 const PRODUCTS = 50_000;
 const schemas = { products: sql.identifier('p'), orders: sql.identifier('o'), sales: sql.identifier('s') };
@@ -33,6 +34,8 @@ const everything: ProductFilter = {
   inStock: undefined,
   search: undefined,
 };
+
+jest.setTimeout(20_000);
 
 let test: TestDatabase;
 let db: Database;
@@ -63,8 +66,18 @@ beforeAll(async () => {
     await tx.execute(sql('test.sales')`
       insert into s.days select date '2000-01-01' + n, c, p, 1, 1, 1
       from generate_series(1, 5000) n, unnest(array['EUR', 'USD']) c, generate_series(0, 5) p`);
+    await tx.execute(sql('test.counted')`
+      insert into s.counted
+      select uuidv7(), 1, n % 20 > 0, date '2025-01-01' + n % 365, 'EUR', 6, 600,
+        array[md5('p' || n * 31 % 2000)::uuid, md5('p' || n * 17 % 2000 + 2000)::uuid, md5('p' || n % 10 + 4000)::uuid],
+        array[1, 2, 3], array[100, 200, 300]
+      from generate_series(1, 50000) n`);
+    await tx.execute(sql('test.categories')`
+      insert into s.categories select md5('p' || n)::uuid, 1, 'c' || n % 8 || '/d' || n % 40 from generate_series(0, 4009) n`);
+    for (const report of sales.reports!)
+      await tx.execute(sql('test.refresh')`refresh materialized view s.${sql.identifier(report)}`);
   });
-  for (const table of ['p.products', 'o.orders', 's.days']) {
+  for (const table of ['p.products', 'o.orders', 's.days', 's.counted', 's.by_product', 's.by_category']) {
     const [schema, name] = table.split('.') as [string, string];
     await db.execute(sql('test.vacuum')`vacuum analyze ${sql.identifier(schema)}.${sql.identifier(name)}`);
   }
@@ -79,6 +92,8 @@ interface Plan {
   'Relation Name'?: string;
   'Index Name'?: string;
   'Sort Space Type'?: string;
+  'Actual Rows': number;
+  'Actual Loops': number;
   'Shared Hit Blocks': number;
   'Shared Read Blocks': number;
   Plans?: Plan[];
@@ -241,7 +256,7 @@ it('lists a user’s orders and the days of a report by an index', async () => {
   );
   expectIndexed(
     await plansOf((source) =>
-      listSalesDays(source, schemas.sales, {
+      listSales(source, schemas.sales, 'day', {
         from: '2001-01-01',
         to: '2011-01-01',
         after: undefined,
@@ -250,3 +265,109 @@ it('lists a user’s orders and the days of a report by an index', async () => {
     ),
   );
 });
+
+it('reads no more for a page at the end of everybody’s orders than for the first one', async () => {
+  const deep = (await db.row<{ id: string }>(
+    sql('test.place')`select id from o.orders order by id offset 100 limit 1`,
+  ))!;
+  const [first, last] = await Promise.all(
+    [undefined, deep.id].map((afterId) =>
+      plansOf((source) => listAllOrders(source, schemas.orders, { afterId, limit: 21 })),
+    ),
+  );
+  expectIndexed([...first!, ...last!]);
+  expect(blocksOf(last![0]!)).toBeLessThanOrEqual(blocksOf(first![0]!) * 1.3);
+});
+
+describe.each([
+  ['product', 'by_product'],
+  ['category', 'by_category'],
+] as const)('sales by %s', (by, report) => {
+  const span = { from: '2025-02-01', to: '2025-12-01' };
+
+  it('lists a page by an index, wherever it is', async () => {
+    const group = by === 'product' ? '80000000-0000-7000-8000-000000000000' : 'c3/d3';
+    const limit = by === 'product' ? 21 : 3; // there are 40 categories
+    for (const after of [undefined, { group, currency: 'EUR' }])
+      expectIndexed(
+        await plansOf((source) => listSales(source, schemas.sales, by, { ...span, after, limit })),
+      );
+  });
+
+  it('reads at least ten times less than the same query over the orders, and answers the same', async () => {
+    const { definition } = (await db.row<{ definition: string }>(
+      sql('test.definition')`select pg_get_viewdef(${`s.${report}`}::regclass) as definition`,
+    ))!;
+    const direct = new SqlPart([definition.replace(/;\s*$/, '')], []);
+    const key = by === 'product' ? sql.part`product_id` : sql.part`category`;
+    const overOrders = sql('test.direct')`
+      select ${key}::text as "group", currency, sum(orders)::bigint as orders, sum(units)::bigint as units,
+        sum(revenue_minor)::bigint as revenue_minor
+      from (${direct}) as report where day >= ${span.from}::date and day < ${span.to}::date
+      group by ${key}, currency order by ${key}, currency limit 20`;
+    const overView = (source: Queryable) =>
+      listSales(source, schemas.sales, by, { ...span, after: undefined, limit: 20 });
+    const timed = async <T>(work: () => Promise<T>) => {
+      const start = performance.now();
+      return { result: await work(), ms: performance.now() - start };
+    };
+    const [view, orders] = [await timed(() => overView(db)), await timed(() => db.rows(overOrders))];
+    expect(view.result).toEqual(orders.result);
+    const [viewPlan] = await plansOf(overView);
+    const [ordersPlan] = await plansOf((source) => source.rows(overOrders));
+    process.stdout.write(
+      `sales by ${by}, 20 rows over ten months of 50,000 orders: over the orders ${orders.ms.toFixed(0)} ms and ` +
+        `${rowsOf(ordersPlan!)} rows, from the view ${view.ms.toFixed(1)} ms and ${rowsOf(viewPlan!)} rows, ` +
+        `${(orders.ms / view.ms).toFixed(0)}x\n`,
+    );
+    expect(rowsOf(ordersPlan!)).toBeGreaterThan(10 * rowsOf(viewPlan!));
+  });
+});
+
+it('estimates totals above 10,000 within a quarter of what is counted', async () => {
+  const filters: Array<[string, Partial<ProductFilter>]> = [
+    ['everything', {}],
+    ['in stock', { inStock: true }],
+    ['not in stock', { inStock: false }],
+    ['of a currency', { currency: 'EUR' }],
+    ['below a price', { maxPriceMinor: 5_000n }],
+    ['in a range of prices, in stock', { minPriceMinor: 1_000n, maxPriceMinor: 9_000n, inStock: true }],
+    ['with a common word', { search: { text: 'board or knife', fuzzy: false } }],
+  ];
+  for (const [name, filter] of filters) {
+    const { total, totalIsEstimate } = await countProducts(db, schemas.products, {
+      ...everything,
+      ...filter,
+    });
+    expect([name, totalIsEstimate]).toEqual([name, true]);
+    const counted = await exactly(filter);
+    const error = Number(total - counted) / Number(counted);
+    process.stdout.write(
+      `products ${name}: estimated ${total}, counted ${counted}, error ${(100 * error).toFixed(1)} %\n`,
+    );
+    expect(Math.abs(error)).toBeLessThan(0.25);
+  }
+});
+
+/** Rows that the scans of a plan read. */
+function rowsOf(plan: Plan): number {
+  return nodesOf(plan)
+    .filter((node) => !node.Plans)
+    .reduce((sum, node) => sum + node['Actual Rows'] * node['Actual Loops'], 0);
+}
+
+async function exactly(filter: Partial<ProductFilter>): Promise<bigint> {
+  const where = [
+    sql.part`listed`,
+    ...(filter.inStock === undefined ? [] : [sql.part`in_stock = ${filter.inStock}`]),
+    ...(filter.currency === undefined ? [] : [sql.part`currency = ${filter.currency}`]),
+    ...(filter.minPriceMinor === undefined ? [] : [sql.part`price_minor >= ${filter.minPriceMinor}`]),
+    ...(filter.maxPriceMinor === undefined ? [] : [sql.part`price_minor <= ${filter.maxPriceMinor}`]),
+    ...(filter.search === undefined
+      ? []
+      : [sql.part`document @@ websearch_to_tsquery('english', ${filter.search.text})`]),
+  ];
+  return (await db.row<{ count: bigint }>(
+    sql('test.count')`select count(*) from p.products where ${sql.and(where)}`,
+  ))!.count;
+}

@@ -104,7 +104,7 @@ async function applyOrders(
   );
   const newer = orders.filter(({ order, version }) => (known.get(order.id)?.version ?? 0n) < BigInt(version));
   if (newer.length === 0) return;
-  const changes = new Map<string, SalesDayRow>();
+  const changes = new Map<string, SalesDay>();
   const add = ({ day, currency, units, revenue_minor }: Sale, sign: 1n | -1n) => {
     const change = changes.get(`${day}/${currency}`) ?? {
       day,
@@ -195,7 +195,7 @@ const categorySales = (schema: SqlPart) => sql.part`
   where confirmed group by 1, currency, day`;
 
 /** The sales of one day in one currency. */
-export interface SalesDayRow {
+interface SalesDay {
   day: string;
   currency: string;
   orders: bigint;
@@ -203,42 +203,9 @@ export interface SalesDayRow {
   revenue_minor: bigint;
 }
 
-/** Days from `from` (inclusive) to `to` (exclusive), ascending by day and currency; keyset over the primary key. */
-export function listSalesDays(
-  db: Queryable,
-  schema: SqlPart,
-  query: {
-    from: string;
-    to: string;
-    after: { day: string; currency: string } | undefined;
-    limit: number;
-  },
-): Promise<SalesDayRow[]> {
-  const after = query.after
-    ? sql.part`and (day, currency) > (${query.after.day}::date, ${query.after.currency})`
-    : sql.empty;
-  return db.rows(sql('sales.days')`
-    select day, currency, sum(orders)::bigint as orders, sum(units)::bigint as units,
-      sum(revenue_minor)::bigint as revenue_minor
-    from ${schema}.days where day >= ${query.from}::date and day < ${query.to}::date ${after}
-    group by day, currency having sum(orders) > 0
-    order by day, currency limit ${query.limit}`);
-}
-
-/** How many rows the report of these days has. */
-export function countSalesDays(
-  db: Queryable,
-  schema: SqlPart,
-  { from, to }: { from: string; to: string },
-): Promise<ListTotal> {
-  const rows = sql.part`select from ${schema}.days where day >= ${from}::date and day < ${to}::date
-    group by day, currency having sum(orders) > 0`;
-  return countRows(db, 'sales.list', sql.part`(${rows}) as listed`);
-}
-
-/** The sales of one product or category in one currency. */
-export interface SalesGroupRow {
-  /** A product's id, or the path of a category; empty: products that have none. */
+/** One row of a report. */
+export interface SalesRow {
+  /** A day, a product's id, or the path of a category; empty: products that have none. */
   group: string;
   currency: string;
   orders: bigint;
@@ -246,51 +213,58 @@ export interface SalesGroupRow {
   revenue_minor: bigint;
 }
 
-/** The materialized view that answers each grouping. */
-const GROUPINGS = {
-  product: { report: 'by_product', key: sql.part`product_id`, type: sql.part`uuid` },
-  category: { report: 'by_category', key: sql.part`category`, type: sql.part`text` },
-} as const;
-
-export type SalesGrouping = keyof typeof GROUPINGS;
-
-/** The name of the report that answers this grouping. */
-export const reportOf = (by: SalesGrouping): string => GROUPINGS[by].report;
-
-/** The groups sold from `from` (inclusive) to `to` (exclusive): a day has an order once, so days may be added up. */
-const soldGroups = (schema: SqlPart, by: SalesGrouping, { from, to }: { from: string; to: string }) => {
-  const { report, key } = GROUPINGS[by];
-  return sql.part`select ${key}::text as "group", currency, sum(orders)::bigint as orders, sum(units)::bigint as units,
-      sum(revenue_minor)::bigint as revenue_minor
-    from ${schema}.${sql.identifier(report)} where day >= ${from}::date and day < ${to}::date`;
-};
-
-/** Ascending by group and currency; keyset over the unique index, whose order lets a page stop at its last row. */
-export function listSalesGroups(
-  db: Queryable,
-  schema: SqlPart,
-  by: SalesGrouping,
-  query: { from: string; to: string; after: { group: string; currency: string } | undefined; limit: number },
-): Promise<SalesGroupRow[]> {
-  const { key, type } = GROUPINGS[by];
-  const after = query.after
-    ? sql.part`and (${key}, currency) > (${query.after.group}::${type}, ${query.after.currency})`
-    : sql.empty;
-  return db.rows(sql(`sales.by-${by}`)`
-    ${soldGroups(schema, by, query)} ${after} group by ${key}, currency order by ${key}, currency limit ${query.limit}`);
+/** UTC days from `from` (inclusive) to `to` (exclusive), as YYYY-MM-DD. */
+export interface SalesSpan {
+  from: string;
+  to: string;
 }
 
-/** How many rows the report has. */
-export function countSalesGroups(
+export type SalesGrouping = 'day' | 'product' | 'category';
+
+/** What answers each grouping. Each has a unique index that begins with the key and the currency. */
+const SOURCES = {
+  day: { table: 'days', key: sql.part`day`, type: sql.part`date` },
+  product: { table: 'by_product', key: sql.part`product_id`, type: sql.part`uuid` },
+  category: { table: 'by_category', key: sql.part`category`, type: sql.part`text` },
+} as const;
+
+/** The materialized view that answers this grouping. */
+export const reportOf = (by: Exclude<SalesGrouping, 'day'>): string => SOURCES[by].table;
+
+/** The rows of a report. An order is on one day alone, so that what days count may be added up. */
+export function selectSales(
+  schema: SqlPart,
+  by: SalesGrouping,
+  { from, to }: SalesSpan,
+  after?: { group: string; currency: string },
+): SqlPart {
+  const { table, key, type } = SOURCES[by];
+  const rest = after
+    ? sql.part`and (${key}, currency) > (${after.group}::${type}, ${after.currency})`
+    : sql.empty;
+  return sql.part`select ${key}::text as "group", currency, sum(orders)::bigint as orders, sum(units)::bigint as units,
+      sum(revenue_minor)::bigint as revenue_minor
+    from ${schema}.${sql.identifier(table)} where day >= ${from}::date and day < ${to}::date ${rest}
+    group by ${key}, currency having sum(orders) > 0`;
+}
+
+/** Ascending by group and currency; keyset over the unique index, whose order lets a page stop at its last row. */
+export function listSales(
   db: Queryable,
   schema: SqlPart,
   by: SalesGrouping,
-  query: { from: string; to: string },
+  query: SalesSpan & { after: { group: string; currency: string } | undefined; limit: number },
+): Promise<SalesRow[]> {
+  return db.rows(sql(`sales.by-${by}`)`
+    ${selectSales(schema, by, query, query.after)} order by ${SOURCES[by].key}, currency limit ${query.limit}`);
+}
+
+/** How many rows the report has: exact up to 10,000, then an estimate. */
+export function countSales(
+  db: Queryable,
+  schema: SqlPart,
+  by: SalesGrouping,
+  span: SalesSpan,
 ): Promise<ListTotal> {
-  const { key } = GROUPINGS[by];
-  return countRows(
-    db,
-    `sales.by-${by}`,
-    sql.part`(${soldGroups(schema, by, query)} group by ${key}, currency) as listed`,
-  );
+  return countRows(db, `sales.by-${by}`, sql.part`(${selectSales(schema, by, span)}) as listed`);
 }

@@ -18,7 +18,7 @@ import {
   type ProductPlace,
   type ProductSort,
 } from './products';
-import { listSalesDays, sales } from './sales';
+import { listSales, sales } from './sales';
 import type { View } from './view';
 
 const NOW = Date.UTC(2026, 5, 15, 12);
@@ -178,7 +178,7 @@ describe('sales', () => {
     schema: Awaited<ReturnType<typeof freshView>>['schema'],
     from = '2026-06-01',
     to = '2026-07-01',
-  ) => listSalesDays(test.db, schema, { from, to, after: undefined, limit: 100 });
+  ) => listSales(test.db, schema, 'day', { from, to, after: undefined, limit: 100 });
 
   it('counts an order once while it is confirmed, on the UTC day it was placed', async () => {
     const { schema, apply } = await freshView(sales);
@@ -199,7 +199,7 @@ describe('sales', () => {
       orderEvent(3, { ...order, status: 'confirmed' }),
     );
     expect(await days(schema)).toEqual([
-      { day: '2026-06-14', currency: 'EUR', orders: 1n, units: 3n, revenue_minor: 1_500n },
+      { group: '2026-06-14', currency: 'EUR', orders: 1n, units: 3n, revenue_minor: 1_500n },
     ]);
     await apply(orderEvent(4, { ...order, status: 'cancelled' }));
     expect(await days(schema)).toEqual([]);
@@ -234,18 +234,18 @@ describe('sales', () => {
     await place(0, '2026-06-02', 'EUR');
     await place(0, '2026-06-03', 'EUR');
     const found = await days(schema, '2026-06-01', '2026-06-03');
-    expect(found.map((row) => [row.day, row.currency, row.orders])).toEqual([
+    expect(found.map((row) => [row.group, row.currency, row.orders])).toEqual([
       ['2026-06-01', 'EUR', 2n],
       ['2026-06-01', 'USD', 1n],
       ['2026-06-02', 'EUR', 1n],
     ]);
-    const rest = await listSalesDays(test.db, schema, {
+    const rest = await listSales(test.db, schema, 'day', {
       from: '2026-06-01',
       to: '2026-07-01',
-      after: { day: '2026-06-01', currency: 'EUR' },
+      after: { group: '2026-06-01', currency: 'EUR' },
       limit: 2,
     });
-    expect(rest.map((row) => [row.day, row.currency])).toEqual([
+    expect(rest.map((row) => [row.group, row.currency])).toEqual([
       ['2026-06-01', 'USD'],
       ['2026-06-02', 'EUR'],
     ]);
