@@ -9,7 +9,6 @@ import {
   type ConfigSpec,
 } from '@headroom/service';
 import { STORAGE_CONFIG } from '@headroom/storage';
-import { STORAGE_CONFIG } from '@headroom/storage';
 
 /**
  * The environment of the projector, beside what every service reads. The role of DATABASE_URL owns the schemas of the views:
