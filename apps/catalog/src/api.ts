@@ -14,7 +14,6 @@ import {
   variantMessage,
 } from './events';
 import type { Holds } from './holds';
-import { readPage } from './page';
 import {
   archiveProduct,
   changeProduct,
@@ -54,6 +53,8 @@ import {
   writeBuckets,
 } from './stock-repository';
 
+const DEFAULT_LIMIT = 20;
+const MOST_LIMIT = 100;
 const MOST_LINES = 1_000;
 const MOST_QUANTITY = 9_999;
 const LONGEST_TTL_SECONDS = 86_400;
@@ -285,6 +286,17 @@ function readStockChange(change: catalogV1.SetStockRequest['change']): StockChan
   if (change.value < least || change.value > MOST_UNITS)
     validate([{ path: change.$case, message: `must be from ${least} to ${MOST_UNITS}` }]);
   return change;
+}
+
+/** The number of items that a list was asked for, default 20; throws VALIDATION_FAILED. */
+function readPage(limit: number, afterId: string): number {
+  validate([
+    ...(limit >= 0 && limit <= MOST_LIMIT
+      ? []
+      : [{ path: 'limit', message: `must be from 1 to ${MOST_LIMIT}` }]),
+    ...(afterId === '' || isUuidv7(afterId) ? [] : [{ path: 'afterId', message: 'must be an id' }]),
+  ]);
+  return limit || DEFAULT_LIMIT;
 }
 
 const orderIdErrors = (orderId: string): FieldError[] =>

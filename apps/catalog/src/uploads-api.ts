@@ -3,7 +3,6 @@ import { loadTrackedJob } from '@headroom/jobs';
 import type { Queryable } from '@headroom/postgres';
 import { implement, type GrpcService } from '@headroom/rpc';
 import type { Uploads } from '@headroom/storage';
-import { jobMessage } from './operations-api';
 
 /** The gRPC handlers of files that come in. Role admin. */
 export function uploadService({ db, uploads }: { db: Queryable; uploads: Uploads }): GrpcService {
@@ -22,7 +21,7 @@ export function uploadService({ db, uploads }: { db: Queryable; uploads: Uploads
     async completeUpload(request, call) {
       await call.admin();
       const job = await loadTrackedJob(db, await uploads.complete(request));
-      return { job: job && jobMessage(job), positions: [] };
+      return { job, positions: [] };
     },
 
     async abandonUpload(request, call) {
