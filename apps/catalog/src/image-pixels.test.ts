@@ -2,6 +2,8 @@ import sharp from 'sharp';
 import { movingPicture, picture, pngBomb } from '../test/pictures';
 import { checkImage, imageFormat, makeThumbnails } from './image-pixels';
 
+jest.setTimeout(120_000); // tens of megapixels, on machines that may be busy
+
 const MIB = 1024 * 1024;
 
 describe('pictures', () => {

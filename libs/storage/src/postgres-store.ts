@@ -105,11 +105,8 @@ export function createPostgresStore({ db }: { db: Database }): BlobStore {
           await tx.execute(sql('blob.writePart')`
             insert into blob_parts (blob_id, index, tag, size_bytes) values (${handle}, ${index}, ${tag}, ${content.byteLength})
             on conflict (blob_id, index) do update set tag = excluded.tag, size_bytes = excluded.size_bytes`);
-          const first = index * CHUNKS_PER_PART;
-          await writeChunks(tx, handle, first, content);
-          await tx.execute(sql('blob.cutPart')`
-            delete from blob_chunks where blob_id = ${handle}
-              and number >= ${first + Math.ceil(content.byteLength / CHUNK_BYTES)} and number < ${first + CHUNKS_PER_PART}`);
+          // What is left of a longer part that this one replaces lies behind the end of the file, and goes when that is known.
+          await writeChunks(tx, handle, index * CHUNKS_PER_PART, content);
         },
         { retry: true },
       );

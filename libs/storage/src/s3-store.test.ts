@@ -9,6 +9,8 @@ import { describeBlobStore } from './blob-store.contract';
 import { openBlobStore } from './open-blob-store';
 import { createS3Store } from './s3-store';
 
+jest.setTimeout(120_000); // tens of megabytes are moved, on machines that may be busy
+
 const noDatabase = undefined as never;
 const opened: BlobStore[] = [];
 const openAt = async (endpoint: string, bucket = 'headroom-test', prefix = 'shop') => {
