@@ -22,12 +22,13 @@ export async function startSchedules(options: {
   logger: Logger;
 }): Promise<Poller> {
   const { db, queues, nextTick, enqueue, clock, logger } = options;
-  for (const { name, cron } of queues)
+  for (const { name, cron } of queues) {
+    const next = new Date(nextTick(cron, clock.now()));
     await db.execute(sql('jobSchedules.declare')`
-      insert into job_schedules as s (queue, cron, next_at)
-      values (${name}, ${cron}, ${new Date(nextTick(cron, clock.now()))})
-      on conflict (queue) do update set cron = excluded.cron, next_at = excluded.next_at
-      where s.cron <> excluded.cron`);
+      insert into job_schedules (queue, cron, next_at) values (${name}, ${cron}, ${next}) on conflict do nothing`);
+    await db.execute(sql('jobSchedules.change')`
+      update job_schedules set cron = ${cron}, next_at = ${next} where queue = ${name} and cron <> ${cron}`);
+  }
   const names = queues.map((queue) => queue.name);
 
   const round = () =>
