@@ -10,6 +10,7 @@ import fc from 'fast-check';
 import { addSkus, openHistoryShop, type HistoryLine, type HistoryShop } from '../test/history-shop';
 import { openOrderShop, type OrderShop } from '../test/order-shop';
 import { createHistoryImport, HISTORY_QUEUE, HISTORY_QUEUE_OPTIONS, historyUpload } from './history-import';
+import { insertImported } from './history-repository';
 import { operationsService, uploadService } from './operations';
 import { placedAtMs, type Order } from './order';
 import { findOrders, listChangedOrders } from './repository';
@@ -196,6 +197,23 @@ it('enters each order once when several files hold it and run at the same time',
   expect(jobs.reduce((sum, job) => sum + job.unchanged, 0n)).toBe(80n);
   const orders = await imported(lines.map((each) => each.externalId));
   for (const { id } of orders.values()) expect(await shop.events(id)).toHaveLength(3);
+});
+
+it('locks no two imports up, in whatever order their files hold the same orders', async () => {
+  const [first, last] = [`${uuidv7()}-a`, `${uuidv7()}-z`].sort() as [string, string];
+  const entry = (externalId: string) => ({ externalId, fingerprint: Buffer.alloc(32), orderId: uuidv7() });
+  let other: Promise<Set<string>> | undefined;
+  await shop.test.db.transaction(async (tx) => {
+    await insertImported(tx, [entry(first)]);
+    other = shop.test.db.transaction((tx2) => insertImported(tx2, [entry(last), entry(first)]));
+    await eventually(async () => {
+      const waiting = await shop.test.db.rows(sql('test.waiting')`
+        select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`);
+      expect(waiting).toHaveLength(1);
+    });
+    expect(await insertImported(tx, [entry(last)])).toEqual(new Set([last]));
+  });
+  expect(await other).toEqual(new Set());
 });
 
 it('agrees with a simple reference about every count and about the revenue, to the penny, for any file', async () => {
