@@ -47,7 +47,12 @@ const EXPOSED_HEADERS = [
   'ETag',
   'Idempotent-Replayed',
   'Location',
+  'RateLimit',
+  'RateLimit-Policy',
   'Retry-After',
+  'X-RateLimit-Limit',
+  'X-RateLimit-Remaining',
+  'X-RateLimit-Reset',
   'X-Request-Id',
 ];
 const ACCEPTED_HEADERS = [
@@ -77,7 +82,7 @@ export interface App {
 
 /**
  * Builds the public API. Every request passes the same checks in the same order, whatever its route: route and method,
- * sign-in, role, size, media type, JSON, Idempotency-Key, form; then its handler. What comes in beside Authorization
+ * rate limit, sign-in, role, size, media type, JSON, Idempotency-Key, form; then its handler. What comes in beside Authorization
  * identifies nobody: calls to services carry only what is made here.
  */
 export async function buildApp(options: AppOptions): Promise<App> {
@@ -159,8 +164,16 @@ export async function buildApp(options: AppOptions): Promise<App> {
   app.addHook('onRequest', async (request, reply) => {
     const { endpoint } = request.routeOptions.config;
     if (!endpoint) throw unknownRoute(request, reply, allowed);
-    // A limit on requests has its place here: before anything is spent on finding out who asks.
-    await admit(request, endpoint, deps);
+    const caller = await identify(request, endpoint, deps);
+    if (deps.limits && !endpoint.unlimited) {
+      const { headers, refusal } = await deps.limits.take({
+        principal: caller.principal,
+        address: request.ip,
+      });
+      reply.headers(headers);
+      if (refusal) throw refusal;
+    }
+    admit(request, endpoint, caller);
     const sizeBytes = Number(request.headers['content-length'] ?? 0);
     if (endpoint.raw) {
       if (sizeBytes > endpoint.raw.limitBytes) throw tooLarge(endpoint.raw.limitBytes);
@@ -247,14 +260,33 @@ export async function buildApp(options: AppOptions): Promise<App> {
 const requestId = (header: string | string[] | undefined): string =>
   typeof header === 'string' && /^[A-Za-z0-9._-]{1,128}$/.test(header) ? header : uuidv7();
 
+/** Who asks, as far as the Authorization header says so; why it does not is kept for when it matters. */
+type Identity = { principal: Principal | undefined; problem?: unknown };
+
+/** Costs a signature at most, so that it can come before the limits: they depend on it. */
+async function identify(
+  { headers: { authorization } }: FastifyRequest,
+  { access, unlimited }: Endpoint,
+  { sessions, limits }: Deps,
+): Promise<Identity> {
+  const matters = access !== 'open' || (limits !== undefined && !unlimited);
+  if (authorization === undefined || !matters) return { principal: undefined };
+  try {
+    return { principal: await sessions.authenticate(authorization) };
+  } catch (problem) {
+    return { principal: undefined, problem };
+  }
+}
+
 /** Sign-in and role. */
-async function admit(request: FastifyRequest, { access }: Endpoint, { sessions }: Deps): Promise<void> {
+function admit(request: FastifyRequest, { access }: Endpoint, { principal, problem }: Identity): void {
   const { authorization } = request.headers;
   if (access === 'open' || (access === 'optional' && authorization === undefined)) return;
   if (authorization === undefined) throw fault('UNAUTHENTICATED', { detail: 'an access token is required' });
-  request.principal = await sessions.authenticate(authorization);
-  if (access === 'admin' && request.principal.role !== 'admin')
+  if (!principal) throw problem;
+  if (access === 'admin' && principal.role !== 'admin')
     throw fault('FORBIDDEN', { detail: 'this needs the role admin' });
+  request.principal = principal;
   request.call!.accessToken = authorization.replace(/^Bearer +/i, '').trim();
 }
 

@@ -1,4 +1,11 @@
-import { SHOP_CONFIG, address, parsed, port, text, type ConfigSpec } from '@headroom/service';
+import {
+  ALGORITHMS,
+  DEFAULT_RATE_LIMITS,
+  parseRateLimits,
+  type AlgorithmName,
+  type RateLimits,
+} from '@headroom/ratelimit';
+import { SHOP_CONFIG, address, choice, parsed, port, text, type ConfigSpec } from '@headroom/service';
 import { BlockList, isIP } from 'node:net';
 
 /** What the gateway reads from its environment, beside what every service reads. */
@@ -33,6 +40,12 @@ export const CONFIG = {
     },
     { default: [] },
   ),
+  RATE_LIMITS: parsed<RateLimits>(
+    `off, or requests per minute by tier such as ${DEFAULT_RATE_LIMITS}`,
+    parseRateLimits,
+    { default: parseRateLimits(DEFAULT_RATE_LIMITS)! },
+  ),
+  RATE_LIMIT_ALGORITHM: choice(Object.keys(ALGORITHMS) as AlgorithmName[], { default: 'token-bucket' }),
   ...SHOP_CONFIG,
 } satisfies ConfigSpec;
 

@@ -18,6 +18,7 @@ import type { Sessions } from './auth';
 import type { Consistency } from './consistency';
 import type { Cursors } from './cursors';
 import type { EventStreams } from './event-streams';
+import type { Limits } from './limits';
 import type { Uploads } from './uploads';
 
 /** The calls of one service, without its connection. */
@@ -47,6 +48,8 @@ export interface AppOptions {
   /** Where files go. */
   uploads: { catalog: UploadCalls; order: UploadCalls };
   sessions: Pick<Sessions, 'authenticate' | 'isActive'>;
+  /** Undefined: nobody is limited. */
+  limits: Limits | undefined;
   /** All health checks of this process, as the operations port shows them. */
   health: () => Promise<HealthReport>;
   logger: Logger;

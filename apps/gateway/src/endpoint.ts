@@ -86,6 +86,8 @@ interface Description<Path extends string, A extends Access, R extends TSchema> 
   cartToken?: true;
   /** The answer is a stream that stays open. */
   streams?: true;
+  /** Does not count towards the caller's limit of requests. */
+  unlimited?: true;
 }
 
 /** One route with everything that is true of it: the checks, the document and the handler come from here alone. */
@@ -128,6 +130,7 @@ export function faultsOf(spec: Endpoint): FaultCode[] {
   const add = (...more: FaultCode[]) => more.forEach((code) => codes.add(code));
   const query = spec.query.properties;
   if (spec.method !== 'GET') add('BODY_TOO_LARGE', 'MEDIA_TYPE_UNSUPPORTED', 'BODY_MALFORMED');
+  if (!spec.unlimited) add('RATE_LIMITED');
   if (spec.access !== 'open') add('UNAUTHENTICATED', 'DEPENDENCY_UNAVAILABLE');
   if (spec.access === 'admin') add('FORBIDDEN');
   if (spec.path.includes(':')) add('NOT_FOUND');

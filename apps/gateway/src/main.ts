@@ -10,11 +10,14 @@ import {
   userAdminV1,
   userV1,
 } from '@headroom/contracts';
+import { createMemoryLimiter } from '@headroom/ratelimit';
+import { systemClock } from '@headroom/resilience';
 import { createHealthClient, createRpcClient, createTokenVerifier } from '@headroom/rpc';
 import { runService, type HealthCheck } from '@headroom/service';
 import { buildApp } from './app';
 import { followSessions } from './auth';
 import { CONFIG } from './config';
+import { createLimits } from './limits';
 import { UPLOAD_CALL_MS } from './uploads';
 
 void runService('gateway', CONFIG, async (config, life) => {
@@ -128,6 +131,13 @@ void runService('gateway', CONFIG, async (config, life) => {
       shopCurrency: config.SHOP_CURRENCY,
       corsOrigins: config.CORS_ORIGINS,
       trustedProxies: config.TRUSTED_PROXIES,
+      limits:
+        config.RATE_LIMITS === 'off'
+          ? undefined
+          : createLimits({
+              limits: config.RATE_LIMITS,
+              limiter: createMemoryLimiter({ algorithm: config.RATE_LIMIT_ALGORITHM, clock: systemClock }),
+            }),
     });
     await app.listen({ port: config.PORT, host: config.BIND_ADDRESS });
     life.logger.info('listening', { port: config.PORT });

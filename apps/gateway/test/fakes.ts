@@ -435,6 +435,7 @@ export async function startGateway(over: Partial<AppOptions> = {}): Promise<Test
     shopCurrency: 'EUR',
     corsOrigins: ['https://shop.example'],
     trustedProxies: [],
+    limits: undefined,
     ...over,
   });
   return {

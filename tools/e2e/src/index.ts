@@ -1,5 +1,6 @@
 import type { SystemAddresses } from './running-system';
 
+export * from './api-types';
 export * from './event-stream';
 export * from './odd-requests';
 export * from './openapi-document';

@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto';
+import createClient from 'openapi-fetch';
+import type { components, paths } from './gen/api';
 
 export interface Answer<T = unknown> {
   status: number;
@@ -18,7 +20,10 @@ interface RequestOptions {
 /** An answer that has not come by then rejects the call. */
 const PATIENCE_MS = 30_000;
 
-/** Plain HTTP calls of the public API, as a customer's program would make them. */
+/**
+ * The public API as a customer's program would call it. What shoppers do is typed by the API's own document, so that a wrong
+ * path, parameter or member does not compile; `request` sends anything, right or wrong.
+ */
 export function shopClient(base: string) {
   const request = async <T = Record<string, unknown>>(
     method: string,
@@ -64,15 +69,39 @@ export function shopClient(base: string) {
     }
   };
 
-  const signIn = async (email: string, password: string) => {
-    const { status, body, text } = await request<{
-      accessToken: string;
-      refreshToken: string;
-      user: { id: string };
-    }>('POST', '/v1/sessions', { body: { email, password } });
-    if (status !== 201) throw new Error(`sign-in answered ${status}: ${text}`);
-    return body;
+  const texts = new WeakMap<Response, string>();
+  const api = createClient<paths>({ baseUrl: base });
+  api.use({
+    async onResponse({ response }) {
+      texts.set(response, await response.clone().text());
+    },
+  });
+
+  /** What a typed call was answered, whatever its status. */
+  const answerOf = async <T>(
+    call: Promise<{ data?: T; error?: unknown; response: Response }>,
+  ): Promise<Answer<T>> => {
+    const { data, error, response } = await call;
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: (data ?? error) as T,
+      text: texts.get(response) ?? '',
+    };
   };
+
+  /** The body of a typed call that must succeed. */
+  const bodyOf = async <T>(
+    what: string,
+    call: Promise<{ data?: T; error?: unknown; response: Response }>,
+  ): Promise<T> => {
+    const { data, response } = await call;
+    if (data === undefined) throw new Error(`${what} answered ${response.status}: ${texts.get(response)}`);
+    return data;
+  };
+
+  const signIn = (email: string, password: string) =>
+    bodyOf('sign-in', api.POST('/v1/sessions', { body: { email, password }, signal: patience() }));
 
   return {
     request,
@@ -81,14 +110,13 @@ export function shopClient(base: string) {
     /** A new customer, signed in. */
     async customer(password = 'a-long-enough-password') {
       const email = `shopper-${randomUUID()}@shop.example`;
-      const registered = await request<{ id: string }>('POST', '/v1/users', {
-        body: { email, password, name: 'Sam Shopper' },
-      });
-      if (registered.status !== 201)
-        throw new Error(`registration answered ${registered.status}: ${registered.text}`);
+      const { id } = await bodyOf(
+        'registration',
+        api.POST('/v1/users', { body: { email, password, name: 'Sam Shopper' }, signal: patience() }),
+      );
       const session = await signIn(email, password);
       return {
-        id: registered.body.id,
+        id,
         email,
         password,
         token: session.accessToken,
@@ -106,41 +134,51 @@ export function shopClient(base: string) {
         onHand: number;
       }> = {},
     ) {
-      const created = await request<{ id: string; slug: string }>('POST', '/v1/admin/products', {
-        token: adminToken,
-        body: {
-          sku: values.sku ?? `SKU-${randomUUID()}`,
-          name: values.name ?? 'Oak serving board',
-          description: 'A board.',
-          category: values.category ?? 'kitchen/boards',
-          price: { amountMinor: values.priceMinor ?? 1_999, currency: values.currency ?? 'EUR' },
-          onHand: values.onHand ?? 100,
-        },
-      });
-      if (created.status !== 201)
-        throw new Error(`creating a product answered ${created.status}: ${created.text}`);
-      return created.body;
+      return bodyOf(
+        'creating a product',
+        api.POST('/v1/admin/products', {
+          headers: bearer(adminToken),
+          signal: patience(),
+          body: {
+            sku: values.sku ?? `SKU-${randomUUID()}`,
+            name: values.name ?? 'Oak serving board',
+            description: 'A board.',
+            category: values.category ?? 'kitchen/boards',
+            price: { amountMinor: values.priceMinor ?? 1_999, currency: values.currency ?? 'EUR' },
+            onHand: values.onHand ?? 100,
+          },
+        }),
+      );
     },
     checkout(
       token: string,
       items: Array<{ productId: string; quantity: number }>,
       options: { key?: string; payment?: string } = {},
     ) {
-      return request<Order>('POST', '/v1/orders', {
-        token,
-        headers: { 'idempotency-key': options.key ?? randomUUID() },
-        body: {
-          items,
-          shippingAddress: ADDRESS,
-          payment: { method: 'card', token: options.payment ?? 'tok_ok' },
-        },
-      });
+      return answerOf<Order>(
+        api.POST('/v1/orders', {
+          params: { header: { 'Idempotency-Key': options.key ?? randomUUID() } },
+          headers: bearer(token),
+          signal: patience(),
+          body: {
+            items,
+            shippingAddress: ADDRESS,
+            payment: { method: 'card', token: options.payment ?? 'tok_ok' },
+          },
+        }),
+      );
     },
     /** The order once it is confirmed or cancelled with no refund pending. */
     async settled(token: string, orderId: string, timeoutMs = 30_000): Promise<Order> {
       const until = Date.now() + timeoutMs;
       for (;;) {
-        const { body, status } = await request<Order>('GET', `/v1/orders/${orderId}`, { token });
+        const { body, status } = await answerOf<Order>(
+          api.GET('/v1/orders/{id}', {
+            params: { path: { id: orderId } },
+            headers: bearer(token),
+            signal: patience(),
+          }),
+        );
         if (status === 200 && body.status !== 'pending' && body.paymentStatus !== 'refund_pending')
           return body;
         if (Date.now() > until) throw new Error(`order ${orderId} is still ${JSON.stringify(body)}`);
@@ -152,15 +190,11 @@ export function shopClient(base: string) {
 
 export type ShopClient = ReturnType<typeof shopClient>;
 
-export interface Order {
-  id: string;
-  status: string;
-  paymentStatus: string;
-  cancelReason: string | null;
-  items: Array<{ productId: string; quantity: number; unitPrice: { amountMinor: number } }>;
-  total: { amountMinor: number; currency: string };
-  code?: string;
-}
+/** An order as the API shows it; where a call was refused, the problem's code stands in its place. */
+export type Order = components['schemas']['Order'] & { code?: string };
+
+const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
+const patience = () => AbortSignal.timeout(PATIENCE_MS);
 
 export const ADDRESS = {
   name: 'Sam Shopper',
@@ -168,4 +202,4 @@ export const ADDRESS = {
   postalCode: '10115',
   city: 'Berlin',
   country: 'DE',
-};
+} as const;

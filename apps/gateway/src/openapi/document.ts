@@ -106,6 +106,12 @@ const header = (description: string, example: string) => ({
   example,
 });
 
+const count = (description: string, example: number) => ({
+  description,
+  schema: { type: 'integer', minimum: 0 },
+  example,
+});
+
 /** Headers of answers. */
 const HEADERS = {
   RequestId: header('The id of this request', EXAMPLE_ID),
@@ -114,6 +120,14 @@ const HEADERS = {
   ConsistencyToken: header('Send it with a read that must include this write', EXAMPLE_TOKEN),
   CartToken: header('Of a new cart of a guest: send it with the next calls', EXAMPLE_CART),
   RetryAfter: header('Seconds after which another try makes sense', '1'),
+  RateLimit: header(
+    'What is left of the limit, and in how many seconds it is whole again',
+    '"default";r=599;t=1',
+  ),
+  RateLimitPolicy: header('How many requests in how many seconds', '"default";q=600;w=60'),
+  XRateLimitLimit: count('As `q` of RateLimit-Policy', 600),
+  XRateLimitRemaining: count('As `r` of RateLimit', 599),
+  XRateLimitReset: count('As `t` of RateLimit', 1),
 };
 const use = (kind: 'parameters' | 'headers', name: string) => ({ $ref: `#/components/${kind}/${name}` });
 
@@ -228,6 +242,7 @@ function success(endpoint: Endpoint, description: string, withBody: boolean): Js
     headers: {
       'X-Request-Id': use('headers', 'RequestId'),
       'Cache-Control': use('headers', 'CacheControl'),
+      ...limitHeaders(endpoint),
       ...(hasEtag(endpoint) ? { ETag: use('headers', 'ETag') } : {}),
       ...(writes ? { 'Consistency-Token': use('headers', 'ConsistencyToken') } : {}),
       ...(newCart ? { 'Cart-Token': use('headers', 'CartToken') } : {}),
@@ -248,6 +263,20 @@ function success(endpoint: Endpoint, description: string, withBody: boolean): Js
   };
 }
 
+const LIMIT_HEADERS = {
+  RateLimit: 'RateLimit',
+  'RateLimit-Policy': 'RateLimitPolicy',
+  'X-RateLimit-Limit': 'XRateLimitLimit',
+  'X-RateLimit-Remaining': 'XRateLimitRemaining',
+  'X-RateLimit-Reset': 'XRateLimitReset',
+};
+
+/** On every answer of a limited route, where limits are on. */
+const limitHeaders = ({ unlimited }: Endpoint): Json =>
+  unlimited
+    ? {}
+    : Object.fromEntries(Object.entries(LIMIT_HEADERS).map(([name, key]) => [name, use('headers', key)]));
+
 function problems(endpoint: Endpoint): Record<string, Json> {
   const byStatus = new Map<number, FaultCode[]>();
   for (const code of faultsOf(endpoint)) {
@@ -261,6 +290,7 @@ function problems(endpoint: Endpoint): Record<string, Json> {
       description: codes.map((code) => `\`${code}\`: ${FAULT_CODES[code].title}`).join('\n\n'),
       headers: {
         'X-Request-Id': use('headers', 'RequestId'),
+        ...limitHeaders(endpoint),
         ...(status === 503 || status === 429 || codes.includes('IDEMPOTENCY_IN_FLIGHT')
           ? { 'Retry-After': use('headers', 'RetryAfter') }
           : {}),

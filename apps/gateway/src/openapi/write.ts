@@ -4,9 +4,8 @@ import { ENDPOINTS } from '../routes';
 import { openApiDocument } from './document';
 import { errorsPage } from './errors-page';
 
-/** Writes docs/errors.md anew and, where a file is named, the OpenAPI document into it. Needs nothing that runs. */
+/** Writes the OpenAPI document into the file that is named, else docs/errors.md anew. Needs nothing that runs. */
 const [documentFile] = process.argv.slice(2);
-const root = join(__dirname, '../../../..');
-writeFileSync(join(root, 'docs', 'errors.md'), errorsPage(ENDPOINTS));
-if (documentFile !== undefined)
-  writeFileSync(documentFile, `${JSON.stringify(openApiDocument(ENDPOINTS), null, 2)}\n`);
+if (documentFile === undefined)
+  writeFileSync(join(__dirname, '../../../../docs/errors.md'), errorsPage(ENDPOINTS));
+else writeFileSync(documentFile, `${JSON.stringify(openApiDocument(ENDPOINTS), null, 2)}\n`);

@@ -38,6 +38,7 @@ export function operationEndpoints(all: () => readonly Endpoint[]): Endpoint[] {
       description:
         'Deep: it asks every service. Unhealthy: 503; degraded: something is away that the shop can do without.',
       access: 'open',
+      unlimited: true,
       cache: 'none',
       reply: {
         status: 200,
@@ -62,6 +63,7 @@ export function operationEndpoints(all: () => readonly Endpoint[]): Endpoint[] {
       tag: 'Operations',
       summary: 'The public keys of access tokens (RFC 7517)',
       access: 'open',
+      unlimited: true,
       cache: 'static',
       reply: {
         status: 200,
@@ -83,6 +85,7 @@ export function operationEndpoints(all: () => readonly Endpoint[]): Endpoint[] {
       tag: 'Operations',
       summary: 'This document (OpenAPI 3.1)',
       access: 'open',
+      unlimited: true,
       cache: 'static',
       reply: {
         status: 200,
