@@ -81,11 +81,14 @@ export async function claimSkus(tx: Tx, jobId: string, skus: readonly string[]):
   return new Set(rows.map(({ sku }) => sku));
 }
 
-/** Removes at most `limit` SKUs of a file that has been read; how many. Index: primary key. */
+/**
+ * Removes at most `limit` SKUs of a file that has been read; how many. Index: primary key. Rows are named by their place: the
+ * planner knows nothing yet of a table that has just been filled, and would compare every row with every other one.
+ */
 export function forgetSkus(tx: Tx, jobId: string, limit: number): Promise<number> {
   return tx.execute(sql('import.forget-skus')`
-    delete from import_skus where job_id = ${jobId} and sku in (
-      select sku from import_skus where job_id = ${jobId} order by sku limit ${limit})`);
+    delete from import_skus where ctid = any(array(
+      select ctid from import_skus where job_id = ${jobId} limit ${limit}))`);
 }
 
 /** Imports whose job is no longer on record: given up and never tried again. Index: primary keys. */
