@@ -39,8 +39,7 @@ export async function readSales(
   deps: { reports: SalesReports; accessTokens: Pick<AccessTokens, 'issue'>; admin: User },
 ): Promise<SalesSummary> {
   const { reports } = deps;
-  const dayEndsMs = Date.parse(`${day}T00:00:00Z`) + DAY_MS;
-  const range = { from: day, to: dateOf(dayEndsMs) };
+  const range = { from: day, to: dateOf(Date.parse(day) + DAY_MS) };
   const accessToken = await deps.accessTokens.issue({
     userId: deps.admin.id,
     sid: randomUUID(),
@@ -51,8 +50,7 @@ export async function readSales(
     { deadlineAt: Date.now() + CALL_MS, requestId: randomUUID(), accessToken },
     async () => {
       const byDay = await reports.sales.getSalesByDay({ ...range, limit: PAGE, after: '', positions: [] });
-      if (Date.parse(byDay.asOf) < dayEndsMs)
-        throw new Error(`the reports are as of ${byDay.asOf}: ${day} is not complete yet`);
+      assertComplete(byDay.asOf, range.to);
       return {
         day,
         currencies: byDay.days.map(({ orders, units, revenue }) => ({
@@ -73,12 +71,13 @@ async function topProducts(
   let top: queryAdminV1.SalesRow[] = [];
   let after = '';
   for (let page = 1; page <= MAX_PAGES; page += 1) {
-    const { rows, next } = await reports.products.getSales({
+    const { rows, next, asOf } = await reports.products.getSales({
       ...range,
       by: queryAdminV1.SalesGrouping.SALES_GROUPING_PRODUCT,
       limit: PAGE,
       after,
     });
+    assertComplete(asOf, range.to);
     top = [...top, ...rows].sort((one, other) => Number(other.units - one.units)).slice(0, TOP);
     if (next === '')
       return top.map(({ group, units, revenue }) => ({
@@ -89,6 +88,11 @@ async function topProducts(
     after = next;
   }
   return [];
+}
+
+/** A report knows how far it has come; before the end of the day its sums are no day's. */
+function assertComplete(asOf: string, end: string): void {
+  if (Date.parse(asOf) < Date.parse(end)) throw new Error(`the reports are as of ${asOf}, not yet of ${end}`);
 }
 
 const dateOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10);

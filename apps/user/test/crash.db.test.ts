@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { listMails } from '../src/repository';
 import { newEmail, PASSWORD, pemKey } from './harness';
 import { freePort, killAll, run } from './service-process';
-import { startSmtpServer } from './smtp-double';
+import { closeSmtpServers, startSmtpServer } from './smtp-double';
 
 jest.setTimeout(90_000); // a dead process is missed after a good quarter of a minute
 
@@ -33,6 +33,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   killAll();
+  await closeSmtpServers();
   await home.drop();
   await events.drop();
 });

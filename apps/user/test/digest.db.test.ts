@@ -44,7 +44,12 @@ afterAll(async () => {
 
 /** The query service's reports of 1 March, for admins only; away until told otherwise. */
 async function startQueryDouble() {
-  const state = { away: true, asOf: '2026-03-01T23:59:59.000Z', asked: 0 };
+  const state = {
+    away: true,
+    asOf: '2026-03-01T23:59:59.000Z',
+    productsAsOf: '2026-03-01T23:59:59.000Z',
+    asked: 0,
+  };
   const answer = async (call: ServerCall, range: { from: string; to: string }) => {
     await call.admin();
     state.asked += 1;
@@ -70,7 +75,7 @@ async function startQueryDouble() {
       await answer(call, request);
       const rows = PRODUCTS.filter(({ group }) => group > request.after).slice(0, request.limit);
       const last = rows.at(-1)!.group;
-      return { rows, next: last === PRODUCTS.at(-1)!.group ? '' : last, asOf: state.asOf };
+      return { rows, next: last === PRODUCTS.at(-1)!.group ? '' : last, asOf: state.productsAsOf };
     },
   };
   const server = await serveGrpc({
@@ -144,6 +149,10 @@ it('every admin gets yesterday’s sales once, over all replicas, as soon as the
     await eventually(() => expect(query.state.asked).toBeGreaterThan(asked)); // there, and behind: tried again
     expect(await digests(admins[0]!)).toEqual([]);
     query.state.asOf = '2026-03-02T05:59:59.000Z';
+    const before = query.state.asked;
+    await eventually(() => expect(query.state.asked).toBeGreaterThan(before + 2)); // the products are behind
+    expect(await digests(admins[0]!)).toEqual([]);
+    query.state.productsAsOf = '2026-03-02T05:59:59.000Z';
 
     for (const email of admins.slice(0, 2))
       await eventually(async () => expect(await digests(email)).toHaveLength(1), 20_000);

@@ -22,7 +22,7 @@ import {
   startUserService,
   type TestShards,
 } from './harness';
-import { Refusal, startSmtpServer } from './smtp-double';
+import { closeSmtpServers, Refusal, startSmtpServer } from './smtp-double';
 
 const HOUR_MS = 3_600_000;
 
@@ -38,6 +38,7 @@ beforeAll(async () => {
   service = await startUserService({ shards });
 });
 afterAll(async () => {
+  await closeSmtpServers();
   await service.close();
   await log.close();
   await shards.drop();
@@ -244,7 +245,8 @@ it('a mail is tried again under the same Message-ID, and one that is refused for
 
 it('accounts are made and resets asked for while the mail server takes connections and never answers; mails go out once it does', async () => {
   const sockets = new Set<Socket>();
-  const frozen = createServer((socket) => void sockets.add(socket.on('error', () => undefined)));
+  const frozen = createServer((socket) => void sockets.add(socket.on('error', () => undefined).unref()));
+  frozen.unref();
   await new Promise<void>((resolve) => frozen.listen(0, '127.0.0.1', resolve));
   const { port } = frozen.address() as AddressInfo;
   const delivery = smtpDelivery({

@@ -21,6 +21,12 @@ export class Refusal extends Error {
   }
 }
 
+const started: SMTPServer[] = [];
+
+/** Stops what a test that failed has left running. */
+export const closeSmtpServers = (): Promise<unknown> =>
+  Promise.all(started.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))));
+
 /**
  * A real mail server that keeps what it gets. `onRecipient` may throw a Refusal; `onMail` runs when a mail has been taken and
  * before that is acknowledged.
@@ -65,6 +71,7 @@ export async function startSmtpServer(
       });
     },
   });
+  started.push(server);
   server.on('error', () => undefined); // connections that break
   await new Promise<void>((resolve) => server.listen(options.port ?? 0, '127.0.0.1', resolve));
   const { port } = server.server.address() as AddressInfo;
