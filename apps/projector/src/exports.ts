@@ -1,3 +1,4 @@
+import { fault } from '@headroom/contracts';
 import {
   addProgress,
   createTrackedJob,
@@ -14,7 +15,8 @@ import { PART_BYTES, type BlobStore, type UploadedPart } from '@headroom/storage
 import { csvRecord } from './csv';
 import { copySales, dropCopied, readCopied } from './export-repository';
 import type { LiveViews } from './live-views';
-import { sales, type SalesGrouping } from './views/sales';
+import { readAsOf } from './repository';
+import { reportOf, sales, type SalesGrouping } from './views/sales';
 
 const EXPORT = 'sales-export';
 const RETENTION = 'sales-export-retention';
@@ -118,10 +120,13 @@ export async function workOnExports(
 
   const copy = async (job: Job, { by, from, to }: ExportRequest) => {
     const exportId = job.trackedJobId!;
+    const live = liveViews.of(sales);
+    if (by !== 'day' && (await readAsOf(db, { view: sales.name, version: live.version }, reportOf(by))) === 0)
+      throw fault('DEPENDENCY_UNAVAILABLE', { detail: 'the report is being made for the first time' });
     const handle = await blobs.startUpload(fileOf(exportId), { contentType: CONTENT_TYPE });
     const rest = Buffer.from(headerOf(by)).toString('base64');
     await db.transaction(async (tx) => {
-      const total = await copySales(tx, liveViews.of(sales).schema, exportId, by, { from, to });
+      const total = await copySales(tx, live.schema, exportId, by, { from, to });
       await addProgress(tx, exportId, { total });
       const first: FileProgress = { by, handle, parts: [], line: 0, rest, written: false };
       await job.continueWith(tx, first);

@@ -17,6 +17,8 @@ import { products } from './views/products';
 import { sales } from './views/sales';
 import type { View } from './views/view';
 
+jest.setTimeout(30_000);
+
 let system: ProjectorSystem;
 beforeEach(async () => {
   system = await startProjectorSystem();

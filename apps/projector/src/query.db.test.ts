@@ -10,6 +10,8 @@ import { VIEWS } from './views';
 const START = Date.UTC(2026, 0, 1);
 const { ListProductsRequest, ProductSort } = queryV1;
 
+jest.setTimeout(30_000);
+
 let system: ProjectorSystem;
 let projection: Projection;
 beforeAll(async () => {

@@ -14,6 +14,8 @@ const DAY = 24 * 3_600_000;
 const { SALES_GROUPING_PRODUCT: PRODUCT, SALES_GROUPING_CATEGORY: CATEGORY } = queryAdminV1.SalesGrouping;
 const CURRENCIES = ['EUR', 'USD'];
 
+jest.setTimeout(30_000);
+
 let system: ProjectorSystem;
 const projections: Projection[] = [];
 beforeEach(async () => {
