@@ -1,7 +1,7 @@
 import { activityEvent, fault, recommendationV1, type catalogV1 } from '@headroom/contracts';
 import type { Database } from '@headroom/postgres';
 import { isUuidv7, systemClock, uuidv7, type Clock } from '@headroom/resilience';
-import { blend, MIN_TREND, REPURCHASE_MS, seedsOf, trend } from '@headroom/recommend';
+import { blend, HISTORY, MIN_TREND, recentlyBought, seedsOf, trend } from '@headroom/recommend';
 import { currentCall, implement, type GrpcService } from '@headroom/rpc';
 import { currentTraceparent } from '@headroom/telemetry';
 import type { ActivityBuffer } from './activity';
@@ -29,8 +29,6 @@ const MAX_LIMIT = 100;
 const MAX_GUEST_ID = 128;
 /** Of the products that draw most interest now, so many are compared with their past. */
 const TREND_CANDIDATES = 500;
-/** What is looked at of somebody's history. */
-const HISTORY = { orders: 20, activities: 100 };
 /** More than are asked for, since some may be archived. */
 const BLENDED = 3 * MAX_LIMIT;
 
@@ -100,11 +98,7 @@ export function recommendationService(options: RecommendationOptions): GrpcServi
         const schema = liveModel.schema();
         const nowMs = clock.now();
         const history = await historyOf(db, schema, userId, { ...HISTORY, nowMs });
-        const excluded = new Set(
-          history
-            .filter(({ kind, atMs }) => kind === 'purchase' && atMs > nowMs - REPURCHASE_MS)
-            .map(({ productId }) => productId),
-        );
+        const excluded = recentlyBought(history, nowMs);
         const seeds = seedsOf(history);
         const neighbours = await neighboursOf(
           db,

@@ -5,10 +5,12 @@ const DAY_MS = 24 * 3_600_000;
 const INTEREST_HALF_LIFE_DAYS = 30;
 /** What a view says beside a purchase. */
 const VIEW_WEIGHT = 0.3;
-/** Things that speak for somebody at most: the newest. */
+/** The newest orders and activities of somebody that are looked at. */
+export const HISTORY = { orders: 20, activities: 100 } as const;
+/** Things that speak for somebody at most: the strongest. */
 export const MAX_SEEDS = 50;
 /** What somebody bought within this time is not recommended to them again. */
-export const REPURCHASE_MS = 30 * DAY_MS;
+const REPURCHASE_MS = 30 * DAY_MS;
 
 /** A product that speaks for what comes next, and how much. */
 export interface Seed {
@@ -40,6 +42,14 @@ export function seedsOf(history: readonly Interest[]): Seed[] {
     MAX_SEEDS,
   ).map(({ id, score }) => ({ id, weight: score }));
 }
+
+/** What somebody has bought so recently that it is not recommended to them again. */
+export const recentlyBought = (history: readonly Interest[], nowMs: number): Set<string> =>
+  new Set(
+    history
+      .filter(({ kind, atMs }) => kind === 'purchase' && atMs > nowMs - REPURCHASE_MS)
+      .map(({ productId }) => productId),
+  );
 
 /** The neighbours of all seeds, weighted and added up, without `excluded`; best first. */
 export function blend(
