@@ -98,7 +98,14 @@ export function createAccounts(deps: {
         const passwordHash = await passwords.hash(normalizePassword(password));
         try {
           if (user) await apply(user.id, { role: 'admin' }, { ifVersion: user.version, passwordHash });
-          else await registration.register({ email, name: 'Administrator', passwordHash, role: 'admin' });
+          else
+            await registration.register({
+              email,
+              name: 'Administrator',
+              passwordHash,
+              role: 'admin',
+              tier: 'enterprise', // who fills a shop sends more than who visits it
+            });
           logger.info('the admin was made', user ? { userId: user.id } : {});
           return;
         } catch (error) {

@@ -113,6 +113,11 @@ export function smtpDelivery(options: {
   };
 }
 
+/** The sender where none is configured: `no-reply` at the host of the issuer, or at localhost where that is no URL. */
+export function noReplyOf(issuer: string): string {
+  return `no-reply@${URL.canParse(issuer) ? new URL(issuer).hostname || 'localhost' : 'localhost'}`;
+}
+
 /** A permanent answer (5yz) about the recipient or the text; about anything else, the sign-in say, an operator can do something. */
 function isRefused(error: unknown): boolean {
   const { code, responseCode } = error as { code?: string; responseCode?: number };

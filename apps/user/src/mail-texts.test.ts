@@ -1,4 +1,5 @@
 import { uuidv7 } from '@headroom/resilience';
+import { noReplyOf } from './mail-delivery';
 import { mailFor } from './mails';
 import { money, orderConfirmationMail, orderSummary, passwordResetMail, welcomeMail } from './mail-texts';
 
@@ -63,4 +64,11 @@ it('events of other types, and such without a readable time, ask for no mail', (
     expect(mailFor({ type, time, data }, NOW)).toBeUndefined();
   expect(mailFor({ type: 'headroom.user.registered', time: 'soon', data }, NOW)).toBeUndefined();
   expect(mailFor({ type: 'headroom.user.registered', time, data }, NOW)).toBeDefined();
+});
+
+it.each([
+  ['https://shop.example:8443/', 'no-reply@shop.example'],
+  ['headroom', 'no-reply@localhost'],
+])('mails come from the host of the issuer %s, where no sender is named', (issuer, sender) => {
+  expect(noReplyOf(issuer)).toBe(sender);
 });

@@ -18,7 +18,7 @@ import { passwordResetApi, userApi } from './api';
 import { userConfig } from './config';
 import { userDirectoryApi } from './directory';
 import { startHousekeeping } from './jobs';
-import { mailInbox, smtpDelivery } from './mail-delivery';
+import { mailInbox, noReplyOf, smtpDelivery } from './mail-delivery';
 import { enqueueMails, MAIL_QUEUES, workOnMails } from './mails';
 import { operationsApi } from './operations';
 import { openPasswords } from './passwords';
@@ -105,7 +105,7 @@ void runService(
           ? mailInbox({ clock })
           : smtpDelivery({
               url: config.SMTP_URL,
-              from: config.MAIL_FROM ?? `no-reply@${new URL(config.ISSUER).hostname}`,
+              from: config.MAIL_FROM ?? noReplyOf(config.ISSUER),
             }),
       );
       life.health({ name: 'mail', severity: 'degraded', check: () => delivery.check() });

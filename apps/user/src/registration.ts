@@ -22,7 +22,13 @@ import { emailKeyOf, isEmail, type Role } from './user';
 
 export interface Registration {
   /** The new user. Throws `EMAIL_TAKEN`; after any other fault the same call may be repeated. */
-  register(account: { email: string; name: string; passwordHash: string; role?: Role }): Promise<StoredUser>;
+  register(account: {
+    email: string;
+    name: string;
+    passwordHash: string;
+    role?: Role;
+    tier?: Tier;
+  }): Promise<StoredUser>;
   /** True for an e-mail whose user is known to exist; cheap, so that a password need not be hashed in vain. */
   isTaken(email: string): Promise<boolean>;
   /** The user that has this e-mail, whatever its case. The cost does not tell whether there is one. */
@@ -74,7 +80,7 @@ export function createRegistration(deps: {
   };
 
   return {
-    async register({ email, name, passwordHash, role = 'customer' }) {
+    async register({ email, name, passwordHash, role = 'customer', tier = 'free' }) {
       const emailKey = emailKeyOf(email);
       const reservations = shards.of(emailKey).db;
       const id = uuidv7(clock.now());
@@ -84,7 +90,7 @@ export function createRegistration(deps: {
         email,
         name,
         role,
-        tier: 'free',
+        tier,
         disabled: false,
         version: 1n,
         createdAt: now(),
