@@ -7,6 +7,8 @@ import { within } from './boss';
 import { jobsMigrations } from './migrations';
 import { openJobs } from './jobs';
 
+jest.setTimeout(30_000); // `eventually` waits for up to 10 s on a busy machine
+
 const statements = (text: string) =>
   text
     .split('\n')

@@ -20,6 +20,8 @@ import {
   type JobsOptions,
 } from './index';
 
+jest.setTimeout(30_000); // `eventually` waits for up to 10 s on a busy machine
+
 const mails = {
   retryLimit: 2,
   retryDelaySeconds: 0.01,
@@ -300,7 +302,7 @@ describe('a process that is gone or late', () => {
     expect(await outcome).toBe('JobLost');
     await eventually(async () => expect([await effects(), await waiting()]).toEqual([['in time'], 0]));
     await first.close();
-  }, 30_000);
+  });
 
   it('gives up a job whose last attempt ended with its process, and marks what it was for as failed', async () => {
     const queues = { mails: { ...mails, retryLimit: 0 }, other: mails };
@@ -325,7 +327,7 @@ describe('a process that is gone or late', () => {
       errors: [{ line: 0n, code: 'JOB_GIVEN_UP', reason: expect.stringContaining('ended') }],
     });
     await first.close();
-  }, 30_000);
+  });
 
   it('gives a job back at once when it stops, without counting the attempt', async () => {
     const once = { mails: { ...mails, retryLimit: 0 } };
@@ -420,7 +422,7 @@ describe('a chain of steps', () => {
       errors: [1, 3, 5].map((n) => ({ line: BigInt(n), code: 'ODD', reason: `line ${n} is odd` })),
     });
     expect(await waiting()).toBe(0);
-  }, 30_000);
+  });
 });
 
 it('forgets tracked jobs 30 days after their end', async () => {

@@ -13,6 +13,8 @@ import {
   type Jobs,
 } from './index';
 
+jest.setTimeout(30_000); // `eventually` waits for up to 10 s on a busy machine
+
 let test: TestDatabase;
 let jobs: Jobs;
 const HOUR = 3_600_000;

@@ -4,6 +4,8 @@ import { jobsMigrations } from './migrations';
 import { resolveQueue, type Queue } from './queues';
 import { startSchedules } from './schedules';
 
+jest.setTimeout(30_000); // `eventually` waits for up to 10 s on a busy machine
+
 const MINUTE = 60_000;
 const queue = resolveQueue('digest', {
   retryLimit: 0,
@@ -53,7 +55,7 @@ it('leaves a tick to the replica that has begun it, however long its commit take
   slow.clock.advance(MINUTE);
   await eventually(() => expect(made).toEqual(['slow']));
   quick.clock.advance(MINUTE);
-  await eventually(() => expect(looked).toBe(4));
+  await eventually(() => expect(looked).toBeGreaterThanOrEqual(4));
   await quick.schedules.close(); // its look is over
   commit();
   await slow.schedules.close();

@@ -3,6 +3,8 @@ import { createTestDatabase, eventually, type TestDatabase } from '@headroom/tes
 import { InMemorySpanExporter } from '@opentelemetry/sdk-trace-base';
 import { jobsMigrations, openJobs, PermanentJobError, type Jobs } from './index';
 
+jest.setTimeout(30_000); // `eventually` waits for up to 10 s on a busy machine
+
 const spans = new InMemorySpanExporter();
 let tracing: Awaited<ReturnType<typeof startTracing>>;
 let test: TestDatabase;
@@ -62,4 +64,4 @@ it('measures how many jobs wait, run and died, and how attempts ended', async ()
       expect(body).toContain(line);
     expect(Number(/jobs_oldest_seconds\{queue="idle"\} (\S+)/.exec(body)?.[1])).toBeGreaterThan(0);
   });
-}, 15_000);
+});

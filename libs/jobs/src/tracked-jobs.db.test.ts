@@ -10,6 +10,8 @@ import {
 } from './index';
 import { removeTrackedJobs } from './tracked-jobs';
 
+jest.setTimeout(30_000); // `eventually` waits for up to 10 s on a busy machine
+
 let test: TestDatabase;
 
 beforeAll(async () => {
