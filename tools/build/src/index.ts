@@ -1,16 +1,31 @@
 import { build, stop, type Plugin } from 'esbuild';
 import { cpSync, existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
-/** Everything from node_modules stays outside the bundle, so that instrumented and native packages stay whole. */
-const keepPackagesOutside: Plugin = {
+/**
+ * Everything from node_modules stays outside the bundle, so that instrumented and native packages stay whole. Only a package
+ * that would be found in another version from the bundle's place than from its importer's goes in.
+ */
+const keepPackagesOutside = (root: string): Plugin => ({
   name: 'keep-packages-outside',
   setup(bundle) {
-    bundle.onResolve({ filter: /^[^./]/ }, ({ path, kind }) =>
-      kind === 'entry-point' || path.startsWith('@headroom/') ? undefined : { path, external: true },
-    );
+    bundle.onResolve({ filter: /^[^./]/ }, ({ path, kind, resolveDir }) => {
+      if (kind === 'entry-point' || path.startsWith('@headroom/')) return undefined;
+      const [wanted, found] = [fileOf(path, resolveDir), fileOf(path, root)];
+      return wanted === found || wanted === undefined ? { path, external: true } : undefined;
+    });
   },
-};
+});
+
+/** The file that a package is when required from a directory; undefined where it cannot be required. */
+function fileOf(name: string, directory: string): string | undefined {
+  try {
+    return createRequire(join(directory, 'main.js')).resolve(name);
+  } catch {
+    return undefined;
+  }
+}
 
 /** The apps that run as processes. */
 export function appNames(root: string): string[] {
@@ -47,7 +62,7 @@ async function buildApp(root: string, name: string): Promise<void> {
     target: 'node24',
     format: 'cjs',
     sourcemap: true,
-    plugins: [keepPackagesOutside],
+    plugins: [keepPackagesOutside(root)],
     tsconfig: join(root, 'tsconfig.base.json'),
     absWorkingDir: root,
     logLevel: 'warning',
