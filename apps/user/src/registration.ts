@@ -18,7 +18,7 @@ import {
   type StoredUser,
 } from './repository';
 import { logicalShardOf, type Shard, type Shards } from './shards';
-import { emailKeyOf, isEmail, type Role } from './user';
+import { emailKeyOf, isEmail, type Role, type Tier } from './user';
 
 export interface Registration {
   /** The new user. Throws `EMAIL_TAKEN`; after any other fault the same call may be repeated. */
