@@ -131,7 +131,7 @@ describe('a store that does not answer', () => {
     expect(sockets.size).toBe(3);
     for (const socket of sockets) socket.destroy();
     await new Promise((resolve) => silent.close(resolve));
-  });
+  }, 10_000);
 });
 
 /** Bytes of buffers after a full collection. */
