@@ -141,6 +141,8 @@ export function systemProcesses(options: Running, secrets: Secrets): ProcessSpec
         SIGNING_SECRET: secrets.signingSecret,
         // The sign-in throttle and limits count addresses: nothing stands in front of this gateway.
         TRUSTED_PROXIES: process.env['TRUSTED_PROXIES'] ?? '',
+        RATE_LIMITS: process.env['RATE_LIMITS'] ?? '',
+        RATE_LIMIT_ALGORITHM: process.env['RATE_LIMIT_ALGORITHM'] ?? '',
       },
     },
   ];

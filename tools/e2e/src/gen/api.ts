@@ -1626,6 +1626,31 @@ export interface components {
      * @example 1
      */
     RetryAfter: string;
+    /**
+     * @description What is left of the limit, and in how many seconds it is whole again
+     * @example "default";r=599;t=1
+     */
+    RateLimit: string;
+    /**
+     * @description How many requests in how many seconds
+     * @example "default";q=600;w=60
+     */
+    RateLimitPolicy: string;
+    /**
+     * @description As `q` of RateLimit-Policy
+     * @example 600
+     */
+    XRateLimitLimit: number;
+    /**
+     * @description As `r` of RateLimit
+     * @example 599
+     */
+    XRateLimitRemaining: number;
+    /**
+     * @description As `t` of RateLimit
+     * @example 1
+     */
+    XRateLimitReset: number;
   };
   pathItems: never;
 }
@@ -1669,6 +1694,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           [name: string]: unknown;
         };
@@ -1739,6 +1769,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content: {
@@ -1792,6 +1827,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content?: never;
@@ -1839,6 +1879,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content: {
@@ -1892,6 +1937,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content?: never;
@@ -1939,6 +1989,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content?: never;
@@ -1989,6 +2044,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content?: never;
@@ -2035,6 +2095,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -2109,6 +2174,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           [name: string]: unknown;
         };
@@ -2191,6 +2261,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -2310,6 +2385,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -2408,6 +2488,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -2493,6 +2578,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           [name: string]: unknown;
         };
@@ -2593,6 +2683,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -2721,6 +2816,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -2812,6 +2912,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -2923,6 +3028,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -3091,6 +3201,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description Where shoppers find it */
           Location?: string;
@@ -3183,6 +3298,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -3270,6 +3390,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           [name: string]: unknown;
         };
@@ -3363,6 +3488,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           [name: string]: unknown;
         };
@@ -3442,6 +3572,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           [name: string]: unknown;
         };
@@ -3526,6 +3661,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -3595,6 +3735,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           [name: string]: unknown;
         };
@@ -3671,6 +3816,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -3770,6 +3920,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -3876,6 +4031,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -3982,6 +4142,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -4098,6 +4263,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content?: never;
@@ -4141,6 +4311,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -4198,6 +4373,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -4294,6 +4474,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           'Cart-Token': components['headers']['CartToken'];
           [name: string]: unknown;
@@ -4371,6 +4556,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           [name: string]: unknown;
         };
@@ -4462,6 +4652,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -4885,6 +5080,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description The order */
           Location?: string;
@@ -4970,6 +5170,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -5053,6 +5258,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content: {
@@ -5069,6 +5279,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content?: never;
@@ -5112,6 +5327,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description The order */
           Location?: string;
@@ -5157,6 +5377,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description The order */
           Location?: string;
@@ -5261,6 +5486,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -5380,6 +5610,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -5465,6 +5700,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description The order */
           Location?: string;
@@ -5510,6 +5750,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description The order */
           Location?: string;
@@ -5615,6 +5860,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -5743,6 +5993,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description The job */
           Location?: string;
@@ -5814,6 +6069,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           /** @description A name for the file */
           'Content-Disposition'?: string;
@@ -5876,6 +6136,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description The job */
           Location?: string;
@@ -5950,6 +6215,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description The job */
           Location?: string;
@@ -6019,6 +6289,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
           /** @description The job */
           Location?: string;
@@ -6110,6 +6385,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -6221,6 +6501,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -6318,6 +6603,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
@@ -6411,6 +6701,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content?: never;
@@ -6449,6 +6744,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content?: never;
@@ -6533,6 +6833,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           [name: string]: unknown;
         };
         content?: never;
@@ -6747,6 +7052,11 @@ export interface operations {
         headers: {
           'X-Request-Id': components['headers']['RequestId'];
           'Cache-Control': components['headers']['CacheControl'];
+          RateLimit: components['headers']['RateLimit'];
+          'RateLimit-Policy': components['headers']['RateLimitPolicy'];
+          'X-RateLimit-Limit': components['headers']['XRateLimitLimit'];
+          'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
+          'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           ETag: components['headers']['ETag'];
           [name: string]: unknown;
         };
