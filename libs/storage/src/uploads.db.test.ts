@@ -286,6 +286,23 @@ describe('uploads', () => {
     }
   });
 
+  it('leaves no file of an upload that is dropped while the store still finishes it', async () => {
+    const slow: BlobStore = {
+      ...blobs,
+      abortUpload: () => Promise.resolve(), // too late for what is being finished, as in S3
+      async finishUpload(handle, parts) {
+        await uploads.abandon({ uploadId });
+        await blobs.finishUpload(handle, parts);
+      },
+    };
+    const uploads = open({}, test.db, slow);
+    const uploadId = await begin(uploads);
+    await uploads.append({ uploadId, index: 0, content: Buffer.from('x') });
+    await expect(uploads.complete({ uploadId, parts: 1 })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    expect(await names()).toEqual([]);
+    expect(await queued()).toEqual([]);
+  });
+
   it('takes no more than a bounded number of unfinished uploads', async () => {
     const uploads = open();
     await test.db.execute(sql('test.fill')`
