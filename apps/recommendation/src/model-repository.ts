@@ -564,7 +564,7 @@ export async function historyOf(
     where user_id = ${userId} order by placed_at desc limit ${orders}`);
   const seen = await db.rows<{ product_id: string; at: Date }>(sql('model.seen')`
     select product_id, at from ${schema}.activity
-    where actor = ${actorOf({ userId, guestId: null })} and at >= ${new Date(oldestKeptMs(nowMs))}
+    where actor = ${actorOf({ userId, guestId: null })} and at between ${new Date(oldestKeptMs(nowMs))} and ${new Date(nowMs + DAY_MS)}
     order by at desc limit ${activities}`);
   return [
     ...bought.flatMap((order) =>
