@@ -20,7 +20,7 @@ export const userConfig = {
   ),
   ISSUER: text(),
   ACCESS_TOKEN_TTL_SECONDS: integer({ default: 600, min: 10, max: 3_600 }),
-  PASSWORD_RESET_TTL_SECONDS: integer({ default: 3_600, min: 60, max: 86_400 }),
+  PASSWORD_RESET_TTL_SECONDS: integer({ default: 3_600, min: 1, max: 86_400 }),
   ...mailConfig(process.env['MAIL_INBOX']),
   /** Of the query service, for the sales digest; unset: none is sent. */
   QUERY_ADDRESS: parsed<string | undefined>(address().expected, address().parse, { default: undefined }),

@@ -30,7 +30,7 @@ export interface ResetRequest {
 export interface PasswordResets {
   /**
    * Asks for a mail, as the same one short transaction whether an account has the e-mail or not: who asks cannot tell. Throws
-   * `VALIDATION_FAILED` for what is no e-mail, `OVERLOADED` when too many mails wait. More than three an hour are ignored.
+   * `VALIDATION_FAILED` for what is no e-mail, `OVERLOADED` when too many mails wait. More than five an hour are ignored.
    */
   request(email: string): Promise<void>;
   /**
@@ -40,7 +40,7 @@ export interface PasswordResets {
   confirm(request: { token: string; password: string }, signal?: AbortSignal): Promise<void>;
 }
 
-const MAILS_AN_HOUR = 3;
+const MAILS_AN_HOUR = 5;
 
 /**
  * Password resets. A request becomes a job and nothing else; the job looks the account up and puts the token's hash beside the
