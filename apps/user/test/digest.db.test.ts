@@ -22,7 +22,7 @@ const PRODUCTS = Array.from({ length: 230 }, (_, index) => ({
   group: `product-${String(index).padStart(3, '0')}`,
   currency: 'EUR',
   orders: 1n,
-  units: BigInt((index * 37) % 230), // each number of units once
+  units: BigInt((index * 37) % 230) + (index === 229 ? 1_000n : 0n), // each number of units once, the last the most
   revenue: { amountMinor: 100n, currency: 'EUR' },
 }));
 
@@ -42,6 +42,8 @@ afterAll(async () => {
   await shards.drop();
 });
 
+const isComplete = (asOf: string) => asOf >= '2026-03-02';
+
 /** The query service's reports of 1 March, for admins only; away until told otherwise. */
 async function startQueryDouble() {
   const state = {
@@ -59,7 +61,8 @@ async function startQueryDouble() {
   const sales = {
     async getSalesByDay(request: queryV1.GetSalesByDayRequest, call: ServerCall) {
       await answer(call, request);
-      const row = { day: '2026-03-01', orders: 12n, units: 34n };
+      const orders = isComplete(state.asOf) ? 12n : 11n;
+      const row = { day: '2026-03-01', orders, units: 34n };
       return {
         days: [
           { ...row, currency: 'EUR', revenue: { amountMinor: 123_456n, currency: 'EUR' } },
@@ -73,9 +76,10 @@ async function startQueryDouble() {
   const products = {
     async getSales(request: queryAdminV1.GetSalesRequest, call: ServerCall) {
       await answer(call, request);
-      const rows = PRODUCTS.filter(({ group }) => group > request.after).slice(0, request.limit);
+      const all = isComplete(state.productsAsOf) ? PRODUCTS : PRODUCTS.slice(0, -1);
+      const rows = all.filter(({ group }) => group > request.after).slice(0, request.limit);
       const last = rows.at(-1)!.group;
-      return { rows, next: last === PRODUCTS.at(-1)!.group ? '' : last, asOf: state.productsAsOf };
+      return { rows, next: last === all.at(-1)!.group ? '' : last, asOf: state.productsAsOf };
     },
   };
   const server = await serveGrpc({
