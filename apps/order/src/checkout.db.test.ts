@@ -1,6 +1,6 @@
 import type { StoredResponse } from '@headroom/contracts';
-import { sql } from '@headroom/postgres';
-import { uuidv7, uuidv7TimeMs } from '@headroom/resilience';
+import { sql, type Queryable, type Statement } from '@headroom/postgres';
+import { Fault, uuidv7, uuidv7TimeMs } from '@headroom/resilience';
 import { eventually } from '@headroom/testing';
 import { bodyOf, openOrderShop, placeRequest, type OrderShop } from '../test/order-shop';
 import { CLAIM_LEASE_MS } from './checkout';
@@ -21,6 +21,59 @@ beforeEach(() => {
 
 const ordersOf = async (userId: string) =>
   shop.test.db.rows<{ id: string }>(sql('test.orders')`select id from orders where user_id = ${userId}`);
+
+it('places one order when the answer to its claim is lost, or the claim itself', async () => {
+  const lost = new Fault('unavailable', 'DEPENDENCY_UNAVAILABLE', { cause: new Error('connection lost') });
+  for (const hasEffect of [true, false]) {
+    let armed = true;
+    const flaky = shop.start({
+      database: (db) => ({
+        ...db,
+        execute: async (statement) => {
+          if (!armed || statement.name !== 'key.claim') return db.execute(statement);
+          armed = false;
+          if (hasEffect) await db.execute(statement);
+          throw lost;
+        },
+      }),
+    });
+    const request = placeRequest([{ productId: shop.addProduct(), quantity: 1 }]);
+    const response = await flaky.checkout.place(request);
+    expect([response.status, armed]).toEqual([201, false]);
+    expect(await flaky.checkout.place(request)).toEqual({ ...response, replayed: true });
+    expect(await ordersOf(request.userId)).toHaveLength(1);
+    await flaky.stop();
+  }
+});
+
+it('asks the database no more often than it must for an order: 18 times from the checkout to the confirmation', async () => {
+  let roundTrips = 0;
+  const counted = <Q extends Queryable>(queryable: Q): Q => ({
+    ...queryable,
+    rows: <Row>(statement: Statement) => ((roundTrips += 1), queryable.rows<Row>(statement)),
+    row: <Row>(statement: Statement) => ((roundTrips += 1), queryable.row<Row>(statement)),
+    execute: (statement: Statement) => ((roundTrips += 1), queryable.execute(statement)),
+  });
+  const service = shop.start({
+    jobs: false,
+    database: (db) => ({
+      ...counted(db),
+      transaction: (work, options) => {
+        roundTrips += 2; // begin and commit
+        return db.transaction((tx) => work(counted(tx)), options);
+      },
+    }),
+  });
+  const response = await service.checkout.place(
+    placeRequest([{ productId: shop.addProduct(), quantity: 1 }]),
+  );
+  const placed = roundTrips;
+  const { id } = bodyOf(response);
+  await service.sagas.step(id, 5_000);
+  await eventually(async () => expect((await shop.order(id)).status).toBe('confirmed'));
+  expect([placed, roundTrips - placed]).toEqual([6, 12]);
+  await service.stop();
+});
 
 it('answers a checkout with 201, its location and the pending order, and confirms it', async () => {
   const { checkout } = shop.start();

@@ -19,7 +19,7 @@ import {
   giveUpClaim,
   hastenSaga,
   insertClaim,
-  insertOrder,
+  insertOrderWithSaga,
   insertSaga,
   isMissingPartition,
   keepResponse,
@@ -145,26 +145,38 @@ export function createCheckout(deps: {
   const publish = (tx: Tx, events: readonly OrderEvent[]) =>
     writeOutbox(tx, events.map(orderEvent), deps.wakeRelay);
 
-  const takeClaim = (request: PlaceRequest) =>
-    db.transaction(
-      async (tx): Promise<StoredResponse | (Claim & { lines: CartLine[]; abandonedOrderId?: string })> => {
-        const owner: KeyOwner = { userId: request.userId, scope: PLACE_SCOPE, key: request.key };
-        const cart = request.lines === 'cart' ? await readCart(tx, request.userId) : undefined;
-        const lines = cart?.lines ?? (request.lines as CartLine[]);
-        const nowMs = clock.now();
-        const terms = {
-          fingerprint: request.fingerprint,
-          cartVersion: cart?.version ?? null,
-          leaseUntilMs: nowMs + CLAIM_LEASE_MS,
-          expiresAtMs: nowMs + KEEP_MS,
-        };
-        const first = { ...owner, orderId: uuidv7(nowMs), attempt: 1 };
-        if (await insertClaim(tx, { ...first, ...terms })) {
-          requireLines(lines);
+  const takeClaim = async (
+    request: PlaceRequest,
+  ): Promise<StoredResponse | (Claim & { lines: CartLine[]; abandonedOrderId?: string })> => {
+    const owner: KeyOwner = { userId: request.userId, scope: PLACE_SCOPE, key: request.key };
+    const cart = request.lines === 'cart' ? await readCart(db, request.userId) : undefined;
+    const lines = cart?.lines ?? (request.lines as CartLine[]);
+    const nowMs = clock.now();
+    const terms = {
+      fingerprint: request.fingerprint,
+      cartVersion: cart?.version ?? null,
+      leaseUntilMs: nowMs + CLAIM_LEASE_MS,
+      expiresAtMs: nowMs + KEEP_MS,
+    };
+    const first = { ...owner, orderId: uuidv7(nowMs), attempt: 1 };
+    // Nearly always the key is new: one statement, no transaction. Nothing is claimed for an order of nothing.
+    let claimed: boolean | 'unknown' = false;
+    if (lines.length > 0)
+      claimed = await insertClaim(db, { ...first, ...terms }).catch((error: unknown) => {
+        if (error instanceof Fault && error.kind === 'unavailable') return 'unknown' as const;
+        throw error;
+      });
+    if (claimed === true) return { ...first, lines };
+    return db.transaction(
+      async (tx) => {
+        if (claimed === 'unknown' && (await insertClaim(tx, { ...first, ...terms })))
           return { ...first, lines };
-        }
         const record = await lockKey(tx, owner);
-        if (!record) throw inFlight(1); // deleted between the two statements, since its time was over
+        if (record?.orderId === first.orderId) return { ...first, lines }; // ours: only the answer was lost
+        if (!record) {
+          requireLines(lines);
+          throw inFlight(1); // deleted between the two statements, since its time was over
+        }
         const decision = decideClaim(record, terms, { nowMs, holdTtlMs });
         switch (decision.kind) {
           case 'replay':
@@ -191,6 +203,7 @@ export function createCheckout(deps: {
       },
       { retry: true },
     );
+  };
 
   /** As `takeClaim`, and waits while an earlier try has the key, at most until its lease is over. */
   const takeClaimInTurn = async (request: PlaceRequest) => {
@@ -252,9 +265,9 @@ export function createCheckout(deps: {
           };
           // First, since it decides whether this attempt still counts, and its lock keeps a later one waiting.
           if (!(await keepResponse(tx, claim, response, nowMs + KEEP_MS))) return undefined;
-          await insertOrder(tx, order);
-          await insertSaga(
+          await insertOrderWithSaga(
             tx,
+            order,
             startSaga({
               order,
               paymentToken: request.paymentToken,

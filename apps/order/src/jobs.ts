@@ -10,17 +10,14 @@ import type { Payments } from './payment';
 import {
   deleteExpiredGuestCarts,
   deleteExpiredKeys,
-  deleteSaga,
   findOrders,
-  lockOrder,
-  lockSaga,
+  lockSagaOrder,
   makePartition,
   overdueSagas,
   returnSaga,
-  saveSaga,
   takeDueSagas,
   takeSaga,
-  updateOrder,
+  writeStep,
 } from './repository';
 import { decide, plan, resume, type Call, type Outcome, type Saga } from './saga';
 
@@ -149,20 +146,19 @@ export function createSagaRunner(deps: {
   const commit = (saga: Saga, outcome: Outcome): Promise<{ saga: Saga; order: Order } | undefined> =>
     db.transaction(
       async (tx) => {
-        const order = await lockOrder(tx, saga.orderId);
-        if (!order || !(await lockSaga(tx, saga))) return undefined;
+        const order = await lockSagaOrder(tx, saga);
+        if (!order) return undefined;
         const nowMs = clock.now();
         const decision = decide(saga, order, outcome, {
           nowMs,
           ...(deps.random ? { random: deps.random } : {}),
         });
-        if (decision.order !== order && !(await updateOrder(tx, order.version, decision.order)))
-          throw new Error('an order changed under its lock');
-        await writeOutbox(tx, decision.events.map(orderEvent), deps.wakeRelay);
         const { next } = decision;
         const goesOn = next !== undefined && next.dueAtMs <= nowMs;
-        if (next) await saveSaga(tx, next, goesOn ? nowMs + SAGA_LEASE_MS : undefined);
-        else await deleteSaga(tx, saga.orderId);
+        const leaseUntilMs = goesOn ? nowMs + SAGA_LEASE_MS : undefined;
+        if (!(await writeStep(tx, { before: order, after: decision.order, next, leaseUntilMs })))
+          throw new Error('an order changed under its lock');
+        await writeOutbox(tx, decision.events.map(orderEvent), deps.wakeRelay);
         tx.afterCommit(() => {
           for (const event of decision.events) {
             countEvent({ type: event.type });

@@ -161,13 +161,22 @@ export async function deleteExpiredKeys(db: Queryable, nowMs: number, limit: num
  * Writes a new order. Fails with a check violation when the month has no partition (see `isMissingPartition`).
  */
 export async function insertOrder(db: Queryable, order: Order): Promise<void> {
-  await db.execute(sql('order.insert')`
+  await db.execute(sql('order.insert')`${orderInsert(order)}`);
+}
+
+/** As `insertOrder` and `insertSaga`, in one round trip. */
+export async function insertOrderWithSaga(db: Queryable, order: Order, saga: Saga): Promise<void> {
+  await db.execute(sql('order.insert-with-saga')`
+    with placed as (${orderInsert(order)})
+    ${sagaInsert(saga)}`);
+}
+
+const orderInsert = (order: Order) => sql.part`
     insert into orders (id, user_id, external_id, status, payment_status, cancel_reason, cancel_requested, items, currency,
                         total_minor, shipping_address, charge_id, version, updated_at)
     values (${order.id}, ${order.userId}, ${order.externalId}, ${order.status}, ${order.paymentStatus},
             ${order.cancelReason}, ${order.cancelRequested}, ${itemsJson(order.items)}, ${order.currency}, ${order.totalMinor},
-            ${order.shippingAddress && JSON.stringify(order.shippingAddress)}, ${order.chargeId}, ${order.version}, ${new Date(order.updatedAtMs)})`);
-}
+            ${order.shippingAddress && JSON.stringify(order.shippingAddress)}, ${order.chargeId}, ${order.version}, ${new Date(order.updatedAtMs)})`;
 
 /** True for the error of an order whose month has no partition yet. */
 export function isMissingPartition(error: unknown): boolean {
@@ -180,14 +189,15 @@ export function isMissingPartition(error: unknown): boolean {
 
 /** Writes what may change of an order over the version it was decided from; false when that is not the version on record. */
 export async function updateOrder(db: Queryable, fromVersion: bigint, order: Order): Promise<boolean> {
-  const updated = await db.execute(sql('order.update')`
+  return (await db.execute(sql('order.update')`${orderUpdate(fromVersion, order)}`)) === 1;
+}
+
+const orderUpdate = (fromVersion: bigint, order: Order) => sql.part`
     update orders
     set status = ${order.status}, payment_status = ${order.paymentStatus}, cancel_reason = ${order.cancelReason},
         cancel_requested = ${order.cancelRequested}, charge_id = ${order.chargeId}, version = ${order.version},
         updated_at = ${new Date(order.updatedAtMs)}
-    where id = ${order.id} and version = ${fromVersion}`);
-  return updated === 1;
-}
+    where id = ${order.id} and version = ${fromVersion}`;
 
 /** The order under a row lock. One partition, its primary key. */
 export async function lockOrder(db: Queryable, id: string): Promise<Order | undefined> {
@@ -254,11 +264,13 @@ export async function makePartition(db: Queryable, month: string): Promise<boole
 
 /** Puts an order's unfinished business on record. */
 export async function insertSaga(db: Queryable, saga: Saga): Promise<void> {
-  await db.execute(sql('saga.insert')`
+  await db.execute(sql('saga.insert')`${sagaInsert(saga)}`);
+}
+
+const sagaInsert = (saga: Saga) => sql.part`
     insert into order_sagas (order_id, step, reason, uncertain, payment_token, attempt, epoch, due_at, deadline_at, traceparent)
     values (${saga.orderId}, ${saga.step}, ${saga.reason}, ${saga.uncertain}, ${saga.paymentToken}, ${saga.attempt},
-            ${saga.epoch}, ${new Date(saga.dueAtMs)}, ${new Date(saga.deadlineAtMs)}, ${saga.traceparent})`);
-}
+            ${saga.epoch}, ${new Date(saga.dueAtMs)}, ${new Date(saga.deadlineAtMs)}, ${saga.traceparent})`;
 
 /**
  * Takes up to `limit` due rows that no living worker has, the longest due first, each with a new epoch and one attempt more.
@@ -295,26 +307,47 @@ export async function takeSaga(
   return row && sagaOf(row);
 }
 
-/** Locks the row of a worker that still has it; false for one that was fenced. */
-export async function lockSaga(db: Queryable, saga: Pick<Saga, 'orderId' | 'epoch'>): Promise<boolean> {
-  const row = await db.row(sql('saga.lock')`
-    select 1 from order_sagas where order_id = ${saga.orderId} and epoch = ${saga.epoch} for update`);
-  return row !== undefined;
+/**
+ * Locks the order of a worker that still has its row, then the row; undefined for one that was fenced. Indexes: primary keys.
+ */
+export async function lockSagaOrder(
+  db: Queryable,
+  saga: Pick<Saga, 'orderId' | 'epoch'>,
+): Promise<Order | undefined> {
+  // The rows are locked in the order in which they are named, as a cancellation locks them.
+  return orderOf(
+    await db.row<OrderRow>(sql('saga.lock-order')`
+      select o.* from orders o join order_sagas s on s.order_id = o.id
+      where o.id = ${saga.orderId} and s.order_id = ${saga.orderId} and s.epoch = ${saga.epoch}
+      for update of o, s`),
+  );
 }
 
-/** Writes what is next; `leaseUntilMs` undefined gives the row back. For the holder of the row's lock. */
-export async function saveSaga(db: Queryable, saga: Saga, leaseUntilMs: number | undefined): Promise<void> {
-  await db.execute(sql('saga.save')`
-    update order_sagas
-    set step = ${saga.step}, reason = ${saga.reason}, uncertain = ${saga.uncertain},
-        payment_token = ${saga.paymentToken}, attempt = ${saga.attempt}, due_at = ${new Date(saga.dueAtMs)},
-        lease_until = coalesce(${leaseUntilMs === undefined ? null : new Date(leaseUntilMs)}::timestamptz, '-infinity')
-    where order_id = ${saga.orderId}`);
-}
-
-/** Nothing is left to do. For the holder of the row's lock. */
-export async function deleteSaga(db: Queryable, orderId: string): Promise<void> {
-  await db.execute(sql('saga.delete')`delete from order_sagas where order_id = ${orderId}`);
+/**
+ * Writes what a step has led to, for the holder of both locks: the order, if it is not `before` any more, and what is next, with
+ * a lease or (`leaseUntilMs` undefined) given back, or nothing (`next` undefined). False when `before` is not on record.
+ */
+export async function writeStep(
+  db: Queryable,
+  step: { before: Order; after: Order; next: Saga | undefined; leaseUntilMs: number | undefined },
+): Promise<boolean> {
+  const { before, after, next, leaseUntilMs } = step;
+  const rest = next
+    ? sql.part`
+      update order_sagas
+      set step = ${next.step}, reason = ${next.reason}, uncertain = ${next.uncertain},
+          payment_token = ${next.paymentToken}, attempt = ${next.attempt}, due_at = ${new Date(next.dueAtMs)},
+          lease_until = coalesce(${leaseUntilMs === undefined ? null : new Date(leaseUntilMs)}::timestamptz, '-infinity')
+      where order_id = ${before.id}`
+    : sql.part`delete from order_sagas where order_id = ${before.id}`;
+  if (after === before) {
+    await db.execute(sql('saga.write')`${rest}`);
+    return true;
+  }
+  const row = await db.row<{ changed: number }>(sql('saga.write-step')`
+    with changed as (${orderUpdate(before.version, after)} returning 1), rest as (${rest})
+    select count(*)::int as changed from changed`);
+  return row?.changed === 1;
 }
 
 /** Gives a row back before its lease ends, to be taken again at `dueAtMs`; nothing for a worker that was fenced. */

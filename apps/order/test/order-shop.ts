@@ -56,8 +56,8 @@ export interface OrderShop {
   clock: ManualClock;
   catalog: CatalogDouble;
   payment: PaymentDouble;
-  /** Starts a process; with `jobs: false` it takes no due sagas. */
-  start(options?: { death?: Death; jobs?: boolean }): OrderProcess;
+  /** Starts a process; with `jobs: false` it takes no due sagas. `database` may come between it and its database. */
+  start(options?: { death?: Death; jobs?: boolean; database?: (db: Database) => Database }): OrderProcess;
   addProduct(product?: Partial<ProductState>): string;
   /** Moves time on until no order has anything left to do. */
   settle(): Promise<void>;
@@ -87,14 +87,14 @@ export async function openOrderShop({ paymentTimeoutMs = 1_000 } = {}): Promise<
   const payment = await startPaymentDouble({ slowMs: 50 });
   const processes = new Set<OrderProcess>();
 
-  const start: OrderShop['start'] = ({ death, jobs = true } = {}) => {
+  const start: OrderShop['start'] = ({ death, jobs = true, database = (db: Database) => db } = {}) => {
     const mortality = createMortality(death);
     const pool = openDatabase({ url: test.url, name: 'order', logger: silentLogger, maxConnections: 4 });
     const client = createRpcClient(catalogV1.CatalogServiceService, {
       address: catalog.address,
       timeoutMs: 2_000,
     });
-    const db = mortality.wrap(pool, ['rows', 'row', 'execute', 'transaction']);
+    const db = mortality.wrap(database(pool), ['rows', 'row', 'execute', 'transaction']);
     const holds = mortality.wrap(client, [
       'getQuotes',
       'placeHold',
