@@ -15,6 +15,8 @@ import type { ActivityEvent } from '@headroom/contracts';
 const DAY = 24 * 3_600_000;
 const root = join(__dirname, '..', '..', '..');
 
+jest.setTimeout(30_000); // real databases, beside whatever else the machine does
+
 let system: RecommendationSystem;
 beforeEach(async () => {
   system = await startRecommendationSystem();

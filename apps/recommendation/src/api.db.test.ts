@@ -14,6 +14,8 @@ const DAY = 24 * 3_600_000;
 const NOW = Date.now();
 const clock = new ManualClock(NOW);
 
+jest.setTimeout(30_000); // real databases, beside whatever else the machine does
+
 let system: RecommendationSystem;
 let learning: Learning;
 beforeEach(async () => {

@@ -31,7 +31,7 @@ void runService(
     const log = life.own(await eventLogOf(config, logger));
     life.health({ name: 'event-log', severity: 'degraded', check: () => log.ping() });
 
-    await life.role('learn', () => {
+    await life.role('consumers', () => {
       const learning = startLearning({ db, log, logger, graceMs: config.MODEL_GRACE_SECONDS * 1_000 });
       life.live(() => learning.fatal());
       return learning;

@@ -2,20 +2,24 @@ import { readRunning, readSecrets, systemProcesses } from '@headroom/start';
 import { spawn } from 'node:child_process';
 import { parseArgs } from 'node:util';
 
-/** `npm run rebuild -- VIEW`: runs the projector's rebuild command against the system that `npm start` started. */
+/**
+ * `npm run rebuild -- VIEW`: runs the rebuild command of the service that has the view against the system that `npm start` started:
+ * the recommendation service's for `recommendations`, else the projector's.
+ */
 const { values: options, positionals } = parseArgs({
   options: { data: { type: 'string', default: '.data' } },
   allowPositionals: true,
 });
 const running = readRunning(options.data);
 const { secrets } = readSecrets(options.data, process.env);
-const projector = systemProcesses(running, secrets).find((spec) => spec.name === 'projector')!;
+const app = positionals[0] === 'recommendations' ? 'recommendation' : 'projector';
+const service = systemProcesses(running, secrets).find((spec) => spec.name === app)!;
 const child = spawn(
   process.execPath,
-  ['--enable-source-maps', 'dist/apps/projector/main.js', 'rebuild', ...positionals],
+  ['--enable-source-maps', `dist/apps/${app}/main.js`, 'rebuild', ...positionals],
   {
     // Ports of the running process are taken: the command opens none.
-    env: { ...process.env, ...projector.env },
+    env: { ...process.env, ...service.env },
     stdio: 'inherit',
   },
 );
