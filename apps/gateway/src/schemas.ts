@@ -281,6 +281,8 @@ const orderMembers = {
   status: Type.Unsafe<string>({ type: 'string', enum: ['pending', 'confirmed', 'cancelled'] }),
   paymentStatus: Type.Unsafe<string>({
     type: 'string',
+    description:
+      'A cancelled order that stays `pending` was never charged: it was given up on request before any money was taken. `failed` goes with `payment_failed` and `expired`.',
     enum: ['pending', 'paid', 'declined', 'failed', 'refund_pending', 'refunded'],
   }),
   cancelReason: nullable<string>({

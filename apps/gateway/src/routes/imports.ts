@@ -83,7 +83,7 @@ export const importEndpoints = [
     path: '/v1/admin/order-imports',
     tag: 'Admin: orders',
     summary: 'Import sales history',
-    description: `One order per line: \`{externalId,email?,placedAt,items:[{sku,quantity,unitPrice}]}\`. Each becomes a confirmed order with its own date and prices; the same \`externalId\` again changes nothing. ${long}`,
+    description: `One order per line: \`{externalId,email?,placedAt,items:[{sku,quantity,unitPrice}]}\`. Each becomes a confirmed order with its own date and prices, of the account that has the e-mail now, else of none; it is not charged, takes no stock, sends no mail and cannot be cancelled. \`placedAt\` is a time of RFC 3339 from 1970 on. The same \`externalId\` again changes nothing, with other content it is rejected (\`EXTERNAL_ID_CONFLICT\`). A bad line is reported by the job and does not stop the rest; behind 1,000,000 orders the job ends \`failed\` and keeps those before. ${long}`,
     access: 'admin',
     cache: 'none',
     body: raw({

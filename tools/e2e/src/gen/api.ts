@@ -719,7 +719,7 @@ export interface paths {
     put?: never;
     /**
      * Import sales history
-     * @description One order per line: `{externalId,email?,placedAt,items:[{sku,quantity,unitPrice}]}`. Each becomes a confirmed order with its own date and prices; the same `externalId` again changes nothing. The body is read as it comes and may take its time, though not longer than the access token lives; an upload that is cut off leaves no job.
+     * @description One order per line: `{externalId,email?,placedAt,items:[{sku,quantity,unitPrice}]}`. Each becomes a confirmed order with its own date and prices, of the account that has the e-mail now, else of none; it is not charged, takes no stock, sends no mail and cannot be cancelled. `placedAt` is a time of RFC 3339 from 1970 on. The same `externalId` again changes nothing, with other content it is rejected (`EXTERNAL_ID_CONFLICT`). A bad line is reported by the job and does not stop the rest; behind 1,000,000 orders the job ends `failed` and keeps those before. The body is read as it comes and may take its time, though not longer than the access token lives; an upload that is cut off leaves no job.
      */
     post: operations['postAdminOrderImports'];
     delete?: never;
@@ -1290,7 +1290,10 @@ export interface components {
       id: string;
       /** @enum {string} */
       status: 'pending' | 'confirmed' | 'cancelled';
-      /** @enum {string} */
+      /**
+       * @description A cancelled order that stays `pending` was never charged: it was given up on request before any money was taken. `failed` goes with `payment_failed` and `expired`.
+       * @enum {string}
+       */
       paymentStatus: 'pending' | 'paid' | 'declined' | 'failed' | 'refund_pending' | 'refunded';
       /**
        * @example null
@@ -1332,7 +1335,10 @@ export interface components {
       id: string;
       /** @enum {string} */
       status: 'pending' | 'confirmed' | 'cancelled';
-      /** @enum {string} */
+      /**
+       * @description A cancelled order that stays `pending` was never charged: it was given up on request before any money was taken. `failed` goes with `payment_failed` and `expired`.
+       * @enum {string}
+       */
       paymentStatus: 'pending' | 'paid' | 'declined' | 'failed' | 'refund_pending' | 'refunded';
       /**
        * @example null
