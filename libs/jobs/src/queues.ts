@@ -17,7 +17,7 @@ export interface QueueOptions {
   concurrency?: number;
   /** Higher ones first within the queue, default 0; a job may have its own. */
   priority?: number;
-  /** Five fields, in UTC: one job with the payload `{}` at each tick, over all replicas. */
+  /** Five fields, in UTC: one job with the payload `{}` within 5 s of each tick, over all replicas. */
   cron?: string;
   /** Members of the payload that no operator may see, such as tokens. */
   hidden?: readonly string[];

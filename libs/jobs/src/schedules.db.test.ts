@@ -27,9 +27,10 @@ it('leaves a tick to the replica that has begun it, however long its commit take
     const clock = new ManualClock();
     const db = {
       ...test.db,
-      transaction: ((work, options) => {
+      transaction: (async (work, options) => {
+        const result = await test.db.transaction(work, options);
         looked += 1;
-        return test.db.transaction(work, options);
+        return result;
       }) as typeof test.db.transaction,
     };
     const nextTick = (_cron: string, afterMs: number) => (Math.floor(afterMs / MINUTE) + 1) * MINUTE;
@@ -55,7 +56,7 @@ it('leaves a tick to the replica that has begun it, however long its commit take
   slow.clock.advance(MINUTE);
   await eventually(() => expect(made).toEqual(['slow']));
   quick.clock.advance(MINUTE);
-  await eventually(() => expect(looked).toBeGreaterThanOrEqual(4));
+  await eventually(() => expect(looked).toBeGreaterThanOrEqual(3));
   await quick.schedules.close(); // its look is over
   commit();
   await slow.schedules.close();

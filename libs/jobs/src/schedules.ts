@@ -3,7 +3,8 @@ import { startPoller, type Clock, type Poller } from '@headroom/resilience';
 import { untraced, type Logger } from '@headroom/telemetry';
 import type { Queue } from './queues';
 
-const LOOK_MS = 1_000;
+/** How late a tick may be. */
+const LOOK_MS = 5_000;
 
 /** The time of the first tick after `afterMs`, in milliseconds. */
 export type NextTick = (cron: string, afterMs: number) => number;
@@ -22,6 +23,7 @@ export async function startSchedules(options: {
   logger: Logger;
 }): Promise<Poller> {
   const { db, queues, nextTick, enqueue, clock, logger } = options;
+  if (queues.length === 0) return { kick() {}, close: async () => undefined };
   for (const { name, cron } of queues) {
     const next = new Date(nextTick(cron, clock.now()));
     await db.execute(sql('jobSchedules.declare')`
