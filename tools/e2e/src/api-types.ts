@@ -26,7 +26,9 @@ export const apiDocument = (): Promise<string> =>
 export const generateApiTypes = (document: string): Promise<string> =>
   inDirectory(async (directory) => {
     const [documentFile, typesFile] = [join(directory, 'openapi.json'), join(directory, 'api.ts')];
-    const api = JSON.parse(document) as { paths: Record<string, Record<string, Responses>> };
+    const api = JSON.parse(document, withoutSelections) as {
+      paths: Record<string, Record<string, Responses>>;
+    };
     for (const operation of Object.values(api.paths).flatMap((item) => Object.values(item)))
       operation.responses = withOneProblem(operation.responses);
     await writeFile(documentFile, JSON.stringify(api));
@@ -34,6 +36,12 @@ export const generateApiTypes = (document: string): Promise<string> =>
     await run(bin('prettier'), ['--write', '--config', join(root, '.prettierrc.json'), typesFile]);
     return readFile(typesFile, 'utf8');
   });
+
+/** What a query with `fields` leaves is for that query's reader to know: the type is that of whole items. */
+function withoutSelections(_key: string, value: unknown): unknown {
+  const forms = (value as { anyOf?: Array<{ $ref?: string }> } | null)?.anyOf;
+  return forms?.length === 2 && forms[1]?.$ref === `${forms[0]?.$ref}Fields` ? forms[0] : value;
+}
 
 interface Responses {
   responses: Record<string, unknown>;

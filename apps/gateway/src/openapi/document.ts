@@ -1,7 +1,7 @@
 import { fault, FAULT_CODES, problemOf, type FaultCode } from '@headroom/contracts';
 import { FAULT_KINDS } from '@headroom/resilience';
 import type { TSchema } from 'typebox';
-import { faultsOf, type Endpoint, type RawBody } from '../endpoint';
+import { faultsOf, itemSchema, type Endpoint, type RawBody } from '../endpoint';
 import { PROBLEM_TYPE } from '../problem';
 import { COMPONENTS, EXAMPLE_ID } from '../schemas';
 
@@ -34,9 +34,15 @@ export function openApiDocument(endpoints: readonly Endpoint[]): Json {
     tags: [...new Set(endpoints.map(({ tag }) => tag))].map((name) => ({ name, description: TAGS[name] })),
     paths,
     components: {
-      schemas: Object.fromEntries(
-        Object.entries(COMPONENTS).map(([name, schema]) => [name, plain(schema, true)]),
-      ),
+      schemas: {
+        ...Object.fromEntries(
+          Object.entries(COMPONENTS).map(([name, schema]) => [
+            name,
+            plain(schema, { replace: schema, by: undefined }),
+          ]),
+        ),
+        ...sparseComponents(endpoints),
+      },
       securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } },
       parameters: PARAMETERS,
       headers: HEADERS,
@@ -256,11 +262,43 @@ function success(endpoint: Endpoint, description: string, withBody: boolean): Js
     ...(schema && withBody
       ? {
           content: {
-            [contentType.split(';')[0]!]: { schema: plain(schema), example: exampleOf(schema) },
+            [contentType.split(';')[0]!]: {
+              schema: answerSchema(endpoint, schema),
+              example: exampleOf(schema),
+            },
           },
         }
       : {}),
   };
+}
+
+/** With `fields` an item has what was asked for and its id: either form is right. */
+function answerSchema(endpoint: Endpoint, schema: TSchema): Json {
+  if (!('fields' in endpoint.query.properties)) return plain(schema);
+  const item = itemSchema(endpoint);
+  const name = NAMES.get(item);
+  if (name === undefined) throw new Error(`${endpoint.path} selects fields of a schema that has no name`);
+  return plain(schema, {
+    replace: item,
+    by: { anyOf: [name, `${name}Fields`].map((each) => ({ $ref: `#/components/schemas/${each}` })) },
+  });
+}
+
+/** Of every schema that some route selects fields from: the same members, all but `id` optional, in every depth. */
+function sparseComponents(endpoints: readonly Endpoint[]): Record<string, Json> {
+  const items = endpoints.filter(({ query }) => 'fields' in query.properties).map(itemSchema);
+  const sparse = (value: unknown, path: string): unknown => {
+    if (Array.isArray(value)) return value.map((each, index) => sparse(each, `${path}/${index}`));
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(
+      Object.entries(value)
+        .filter(([key]) => key !== 'required' || path === '')
+        .map(([key, inner]) => [key, key === 'required' ? ['id'] : sparse(inner, `${path}/${key}`)]),
+    );
+  };
+  return Object.fromEntries(
+    [...new Set(items)].map((item) => [`${NAMES.get(item)}Fields`, plain(sparse(item, ''))]),
+  );
 }
 
 const LIMIT_HEADERS = {
@@ -321,11 +359,12 @@ function problemExample(endpoint: Endpoint, code: FaultCode) {
 }
 
 /** A schema as it stands in the document: named ones by reference, without what only the gateway reads. */
-function plain(schema: unknown, isComponent = false): Json {
+function plain(schema: unknown, special?: { replace: unknown; by: Json | undefined }): Json {
   const walk = (value: unknown): unknown => {
     const name = NAMES.get(value);
-    if (name !== undefined && !(isComponent && value === schema))
-      return { $ref: `#/components/schemas/${name}` };
+    if (special && value === special.replace) {
+      if (special.by) return special.by;
+    } else if (name !== undefined) return { $ref: `#/components/schemas/${name}` };
     if (Array.isArray(value)) return value.map(walk);
     if (typeof value !== 'object' || value === null) return value;
     const untyped = Array.isArray((value as Shape).enum) && (value as Shape).type === undefined;

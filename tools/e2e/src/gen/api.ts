@@ -1556,6 +1556,543 @@ export interface components {
        */
       payload: unknown;
     };
+    UserFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /** @example ada@example.com */
+      email?: string;
+      /** @example Ada Lovelace */
+      name?: string;
+      /** @enum {string} */
+      role?: 'customer' | 'admin';
+      /** @enum {string} */
+      tier?: 'free' | 'basic' | 'premium' | 'enterprise';
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      createdAt?: string;
+      /**
+       * @description Also the ETag
+       * @example 1
+       */
+      version?: number;
+    };
+    AdminUserFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /** @example ada@example.com */
+      email?: string;
+      /** @example Ada Lovelace */
+      name?: string;
+      /** @enum {string} */
+      role?: 'customer' | 'admin';
+      /** @enum {string} */
+      tier?: 'free' | 'basic' | 'premium' | 'enterprise';
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      createdAt?: string;
+      /**
+       * @description Also the ETag
+       * @example 1
+       */
+      version?: number;
+      /** @example false */
+      disabled?: boolean;
+    };
+    MailFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /** @example ada@example.com */
+      to?: string;
+      /** @example Your new password */
+      subject?: string;
+      /**
+       * @description A reset token stands on a line of its own
+       * @example Hello Ada,
+       *
+       *     4Yk0n3Jm2Qx8w1v7s5d9f6g2h4j8k0l3
+       */
+      text?: string;
+      /**
+       * @description What occasioned it, such as `welcome`, `order-confirmation`, `password-reset`, `sales-digest`
+       * @example password-reset
+       */
+      kind?: string;
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      createdAt?: string;
+    };
+    ProductFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /**
+       * @description Stays when the name changes
+       * @example blue-mug
+       */
+      slug?: string;
+      /** @example MUG-BLUE */
+      sku?: string;
+      /** @example Blue mug */
+      name?: string;
+      /** @example Holds 300 ml, survives the dishwasher. */
+      description?: string;
+      /** @example kitchen/mugs */
+      category?: string;
+      /** @description An amount in the minor unit of its currency (cents), never a fraction */
+      price?: {
+        /** @example 1999 */
+        amountMinor?: number;
+        /** @example EUR */
+        currency?: string;
+      };
+      /** @example true */
+      inStock?: boolean;
+      /**
+       * @description Units that can be ordered now
+       * @example 42
+       */
+      available?: number;
+      /** @example https://images.example/blue-mug.webp */
+      imageUrl?: string | null;
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      updatedAt?: string;
+      /**
+       * @description Products of one group are variants of each other
+       * @example mug
+       */
+      group?: string;
+      /**
+       * @description What sets a variant apart
+       * @example {
+       *       "colour": "blue"
+       *     }
+       */
+      options?: {
+        [key: string]: string;
+      };
+      /** @description Where one product with a group was asked for: all of the group, itself included */
+      variants?: {
+        /**
+         * Format: uuid
+         * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+         */
+        id?: string;
+        /**
+         * @description What sets a variant apart
+         * @example {
+         *       "colour": "blue"
+         *     }
+         */
+        options?: {
+          [key: string]: string;
+        };
+        /** @description An amount in the minor unit of its currency (cents), never a fraction */
+        price?: {
+          /** @example 1999 */
+          amountMinor?: number;
+          /** @example EUR */
+          currency?: string;
+        };
+        /** @example true */
+        inStock?: boolean;
+      }[];
+    };
+    AdminProductFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /**
+       * @description Stays when the name changes
+       * @example blue-mug
+       */
+      slug?: string;
+      /** @example MUG-BLUE */
+      sku?: string;
+      /** @example Blue mug */
+      name?: string;
+      /** @example Holds 300 ml, survives the dishwasher. */
+      description?: string;
+      /** @example kitchen/mugs */
+      category?: string;
+      /** @description An amount in the minor unit of its currency (cents), never a fraction */
+      price?: {
+        /** @example 1999 */
+        amountMinor?: number;
+        /** @example EUR */
+        currency?: string;
+      };
+      /** @example true */
+      inStock?: boolean;
+      /**
+       * @description Units that can be ordered now
+       * @example 42
+       */
+      available?: number;
+      /** @example https://images.example/blue-mug.webp */
+      imageUrl?: string | null;
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      updatedAt?: string;
+      /**
+       * @description Products of one group are variants of each other
+       * @example mug
+       */
+      group?: string;
+      /**
+       * @description What sets a variant apart
+       * @example {
+       *       "colour": "blue"
+       *     }
+       */
+      options?: {
+        [key: string]: string;
+      };
+      /** @description Where one product with a group was asked for: all of the group, itself included */
+      variants?: {
+        /**
+         * Format: uuid
+         * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+         */
+        id?: string;
+        /**
+         * @description What sets a variant apart
+         * @example {
+         *       "colour": "blue"
+         *     }
+         */
+        options?: {
+          [key: string]: string;
+        };
+        /** @description An amount in the minor unit of its currency (cents), never a fraction */
+        price?: {
+          /** @example 1999 */
+          amountMinor?: number;
+          /** @example EUR */
+          currency?: string;
+        };
+        /** @example true */
+        inStock?: boolean;
+      }[];
+      /** @example false */
+      archived?: boolean;
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      createdAt?: string;
+      /**
+       * @description Also the ETag
+       * @example 3
+       */
+      version?: number;
+    };
+    StockLedgerEntryFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /** @example -2 */
+      delta?: number;
+      /** @enum {string} */
+      reason?: 'opening' | 'correction' | 'sale' | 'return';
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      orderId?: string;
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      at?: string;
+    };
+    OrderFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /** @enum {string} */
+      status?: 'pending' | 'confirmed' | 'cancelled';
+      /**
+       * @description A cancelled order that stays `pending` was never charged: it was given up on request before any money was taken. `failed` goes with `payment_failed` and `expired`.
+       * @enum {string}
+       */
+      paymentStatus?: 'pending' | 'paid' | 'declined' | 'failed' | 'refund_pending' | 'refunded';
+      /**
+       * @example null
+       * @enum {string|null}
+       */
+      cancelReason?: 'payment_declined' | 'payment_failed' | 'expired' | 'customer' | 'admin' | null;
+      items?: {
+        /**
+         * Format: uuid
+         * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+         */
+        productId?: string;
+        /** @example Blue mug */
+        name?: string;
+        /** @example 1 */
+        quantity?: number;
+        /** @description An amount in the minor unit of its currency (cents), never a fraction */
+        unitPrice?: {
+          /** @example 1999 */
+          amountMinor?: number;
+          /** @example EUR */
+          currency?: string;
+        };
+        /** @description An amount in the minor unit of its currency (cents), never a fraction */
+        lineTotal?: {
+          /** @example 1999 */
+          amountMinor?: number;
+          /** @example EUR */
+          currency?: string;
+        };
+      }[];
+      /** @description An amount in the minor unit of its currency (cents), never a fraction */
+      total?: {
+        /** @example 1999 */
+        amountMinor?: number;
+        /** @example EUR */
+        currency?: string;
+      };
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      placedAt?: string;
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      updatedAt?: string;
+    };
+    AdminOrderFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /** @enum {string} */
+      status?: 'pending' | 'confirmed' | 'cancelled';
+      /**
+       * @description A cancelled order that stays `pending` was never charged: it was given up on request before any money was taken. `failed` goes with `payment_failed` and `expired`.
+       * @enum {string}
+       */
+      paymentStatus?: 'pending' | 'paid' | 'declined' | 'failed' | 'refund_pending' | 'refunded';
+      /**
+       * @example null
+       * @enum {string|null}
+       */
+      cancelReason?: 'payment_declined' | 'payment_failed' | 'expired' | 'customer' | 'admin' | null;
+      items?: {
+        /**
+         * Format: uuid
+         * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+         */
+        productId?: string;
+        /** @example Blue mug */
+        name?: string;
+        /** @example 1 */
+        quantity?: number;
+        /** @description An amount in the minor unit of its currency (cents), never a fraction */
+        unitPrice?: {
+          /** @example 1999 */
+          amountMinor?: number;
+          /** @example EUR */
+          currency?: string;
+        };
+        /** @description An amount in the minor unit of its currency (cents), never a fraction */
+        lineTotal?: {
+          /** @example 1999 */
+          amountMinor?: number;
+          /** @example EUR */
+          currency?: string;
+        };
+      }[];
+      /** @description An amount in the minor unit of its currency (cents), never a fraction */
+      total?: {
+        /** @example 1999 */
+        amountMinor?: number;
+        /** @example EUR */
+        currency?: string;
+      };
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      placedAt?: string;
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      updatedAt?: string;
+      /**
+       * Format: uuid
+       * @description Null: history that belongs to no account
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      userId?: string | null;
+      /**
+       * @description Of imported history: its id where it came from
+       * @example 536365
+       */
+      externalId?: string;
+    };
+    JobFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /**
+       * @description Such as `product-import`, `order-import`, `product-image`, `sales-export`
+       * @example product-import
+       */
+      type?: string;
+      /** @enum {string} */
+      status?: 'queued' | 'running' | 'succeeded' | 'failed';
+      /**
+       * @description Lines so far; blank ones and a header do not count
+       * @example 1000
+       */
+      processed?: number;
+      /**
+       * @description Null: not known yet
+       * @example 1000
+       */
+      total?: number | null;
+      /**
+       * @description Lines that made something
+       * @example 990
+       */
+      created?: number;
+      /**
+       * @description Lines that changed something
+       * @example 4
+       */
+      updated?: number;
+      /**
+       * @description Lines that said what was so already
+       * @example 3
+       */
+      unchanged?: number;
+      /**
+       * @description Lines that had no effect
+       * @example 3
+       */
+      rejected?: number;
+      /** @description The first 1,000; a list of jobs gives none */
+      errors?: {
+        /**
+         * @description From 1; 0: the job as a whole
+         * @example 17
+         */
+        line?: number;
+        /** @example SKU_ARCHIVED */
+        code?: string;
+        /** @example the product MUG-RED is archived */
+        reason?: string;
+      }[];
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      createdAt?: string;
+      /**
+       * Format: date-time
+       * @description Null: not finished yet
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      finishedAt?: string | null;
+      /**
+       * @description The file that a finished job made
+       * @example /v1/admin/reports/sales/exports/01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      resultUrl?: string;
+    };
+    DeadLetterFields: {
+      /**
+       * Format: uuid
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      id: string;
+      /**
+       * @description The group of consumers that gave up, or `jobs/` and a queue
+       * @example recommendation
+       */
+      source?: string;
+      /**
+       * @description Null: it was a job
+       * @example headroom.order.v1
+       */
+      topic?: string | null;
+      /**
+       * @description What waits behind it has the same key
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      key?: string;
+      /**
+       * @description Of an event or a job; null: it could not be read
+       * @example 01932f4e-7b7a-7c3d-9a51-4a1d6c0f2b11
+       */
+      eventId?: string | null;
+      /** @example product 01932f4e is unknown */
+      error?: string;
+      /** @example 10 */
+      attempts?: number;
+      /**
+       * Format: date-time
+       * @description RFC 3339, UTC
+       * @example 2026-11-25T09:30:00.000Z
+       */
+      failedAt?: string;
+      /**
+       * @description As it came: its JSON, or a text where it is none
+       * @example {
+       *       "specversion": "1.0",
+       *       "type": "headroom.order.placed"
+       *     }
+       */
+      payload?: unknown;
+    };
   };
   responses: never;
   parameters: {
