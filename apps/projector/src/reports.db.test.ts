@@ -6,7 +6,7 @@ import { eventually } from '@headroom/testing';
 import { orderEvent, productEvent } from '../test/events';
 import { startProjectorSystem, type ProjectorSystem } from '../test/system';
 import { startProjection, type Projection } from './project';
-import { refreshReport } from './repository';
+import { beginVersion, refreshReport, swapVersions } from './repository';
 import { VIEWS } from './views';
 import { sales } from './views/sales';
 
@@ -222,6 +222,19 @@ it('refreshes only when something was applied, and in one process at a time', as
   );
   expect(done.filter(Boolean)).toHaveLength(1);
 }, 60_000);
+
+it('lets no rebuilt view go live before its reports vouch for as much as those that are read', async () => {
+  const { version: building } = await beginVersion(system.views.db, sales);
+  const vouch = (version: number, asOfMs: number) =>
+    system.views.db.execute(sql('test.as-of')`
+      update view_refreshes set as_of_ms = ${asOfMs} where version = ${version}`);
+  expect(await swapVersions(system.views.db, building)).toBe(false); // never refreshed
+  await vouch(1, 100);
+  await vouch(building.version, 99);
+  expect(await swapVersions(system.views.db, building)).toBe(false);
+  await vouch(building.version, 100);
+  expect(await swapVersions(system.views.db, building)).toBe(true);
+});
 
 it('vouches for nothing behind an order that cannot be applied, and counts it once it was requeued', async () => {
   project();

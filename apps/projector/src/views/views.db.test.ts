@@ -519,6 +519,10 @@ describe('products', () => {
         orderEvent(1, { ...ageing, status: 'confirmed' }),
         orderEvent(1, { ...sold(uuidv7(), 100, daysAgo(31), a), status: 'confirmed' }),
       );
+      const noted = await test.db.row<{ units: bigint }>(
+        sql('test.noted')`select sum(units)::bigint as units from ${schema}.popularity_changes`,
+      );
+      expect(noted!.units).toBe(8n); // history that was imported costs nothing here
       await upkeep();
       expect([await popularity(schema, a), await popularity(schema, b)]).toEqual([3n, 5n]);
       expect(await namesOf(schema, { sort: 'popular' })).toEqual(['B', 'A']);
