@@ -7,7 +7,7 @@ import { storageMigrations } from './migrations';
 import { createPostgresStore } from './postgres-store';
 import { createUploads, type UploadedFile, type UploadKind } from './uploads';
 
-jest.setTimeout(120_000); // a death at every statement, on machines that may be busy
+jest.setTimeout(300_000); // a death at every statement, on machines that may be busy
 
 const DAY_MS = 24 * 3_600_000;
 const MOST_BYTES = 2 * PART_BYTES + 100;
