@@ -68,7 +68,9 @@ export function readCsvHeader(cells: readonly Cell[]): string[] | LineProblem {
 function readProduct(members: Record<string, unknown>): ImportedProduct | LineProblem {
   const wrongType = typeErrors(members);
   const has = (name: string) => members[name] !== undefined && !wrongType.some(({ path }) => path === name);
-  const text = (name: (typeof TEXTS)[number]) => (has(name) ? (members[name] as string) : undefined);
+  // Half a surrogate pair cannot be stored: without this it would differ from what is stored, each time anew.
+  const text = (name: (typeof TEXTS)[number]) =>
+    has(name) ? (members[name] as string).toWellFormed() : undefined;
   const number = (name: (typeof NUMBERS)[number]) =>
     has(name) ? BigInt(members[name] as number) : undefined;
   const [sku, name, description, category, currency, imageUrl] = TEXTS.map(text);

@@ -108,6 +108,12 @@ describe('an import', () => {
     ).toEqual(['product-created', 'stock-changed', 'price-changed']);
   });
 
+  it('takes a character that is only half there for the one that is stored in its place', async () => {
+    const file = '{"sku":"half \\ud800","name":"Half \\udc00 a mug","priceMinor":1}';
+    expect(counts(await shop.importFile(NDJSON, file))).toBe('succeeded 1 1 0 0 0');
+    expect(counts(await shop.importFile(NDJSON, file))).toBe('succeeded 1 0 0 1 0');
+  });
+
   it('reports every bad line by its number and a reason that names the member, and takes the others', async () => {
     const archived = await shop.addProduct({ sku: 'B-OLD' });
     await shop.as('admin').archiveProduct({ productId: archived.id });
