@@ -3,9 +3,9 @@ import { uuidv7 } from '@headroom/resilience';
 import { silentLogger } from '@headroom/telemetry';
 import { orderEvent, productEvent, stockEvent, viewEvent, type Published } from '../test/events';
 import { dumpModel, startRecommendationSystem, type RecommendationSystem } from '../test/system';
-import { startLearning, type Learning, type LearningOptions } from './learn';
-import { markAllStale } from './model-repository';
-import { listModels } from './models-repository';
+import { learn, startLearning, type Learning, type LearningOptions } from './learn';
+import { fold, markAllStale, refreshNeighbours } from './model-repository';
+import { listModels, schemaOf } from './models-repository';
 import { rebuild } from './rebuild';
 
 const DAY = 24 * 3_600_000;
@@ -134,4 +134,34 @@ it('counts an order once however often its events come, and no longer when it is
   expect(await counts()).toEqual(nothing);
   await system.append(confirmed); // once more, long after
   expect(await counts()).toEqual(nothing);
+});
+
+it('adds up in rounds of bounded size, however large the orders are', async () => {
+  const { db } = system.learnt;
+  const schema = schemaOf({ version: 1 });
+  const productIds = Array.from({ length: 300 }, () => uuidv7());
+  const orders = Array.from({ length: 15 }, () =>
+    orderEvent(2, {
+      id: uuidv7(),
+      userId: null,
+      status: 'confirmed',
+      placedAt: new Date().toISOString(),
+      productIds,
+    }),
+  );
+  const events = orders.map(({ event }) => event);
+  await db.transaction((tx) => learn(tx, schema, events, Date.now()));
+  const roundsOf = async (work: () => Promise<number>) => {
+    const rounds: number[] = [];
+    for (let done = await work(); done > 0; done = await work()) rounds.push(done);
+    return rounds;
+  };
+  expect(await roundsOf(() => fold(db, schema))).toEqual([6, 6, 3]); // 4,950 pairs each, until there are 25,000
+  const pairs = await db.row<{ met: number }>(sql('test.met')`
+    select sum(together)::int as met from ${schema}.pairs`);
+  expect(pairs!.met).toBe(15 * 4_950);
+  expect(Math.max(...(await roundsOf(() => refreshNeighbours(db, schema))))).toBe(20);
+  const kept = await db.row<{ most: number }>(sql('test.most')`
+    select max(cardinality(ids)) as most from ${schema}.neighbours`);
+  expect(kept!.most).toBe(50);
 });
