@@ -54,7 +54,7 @@ export const importEndpoints = [
     path: '/v1/admin/imports',
     tag: 'Admin: catalog',
     summary: 'Import products',
-    description: `Members and columns \`sku,name,description,category,priceMinor,currency,onHand,imageUrl\`; \`sku\`, \`name\` and \`priceMinor\` are required, others may be left out. A known SKU is changed, \`onHand\` apart; the same file again changes nothing. A bad line is reported by the job and does not stop the rest. ${long}`,
+    description: `Members and columns \`sku,name,description,category,priceMinor,currency,onHand,imageUrl\`; \`sku\`, \`name\` and \`priceMinor\` are required, others may be left out. A known SKU is changed, \`onHand\` apart; the same file again changes nothing. A bad line is reported by the job and does not stop the rest; a line may have 128 KiB. What a line leaves out stays as it is, or gets the default of a new product; in CSV a cell with nothing in it is left out, \`""\` is an empty text. After 1,000,000 lines the job ends \`failed\` and what stood before stays. ${long}`,
     access: 'admin',
     cache: 'none',
     body: raw({

@@ -699,7 +699,7 @@ export interface paths {
     put?: never;
     /**
      * Import products
-     * @description Members and columns `sku,name,description,category,priceMinor,currency,onHand,imageUrl`; `sku`, `name` and `priceMinor` are required, others may be left out. A known SKU is changed, `onHand` apart; the same file again changes nothing. A bad line is reported by the job and does not stop the rest. The body is read as it comes and may take its time, though not longer than the access token lives; an upload that is cut off leaves no job.
+     * @description Members and columns `sku,name,description,category,priceMinor,currency,onHand,imageUrl`; `sku`, `name` and `priceMinor` are required, others may be left out. A known SKU is changed, `onHand` apart; the same file again changes nothing. A bad line is reported by the job and does not stop the rest; a line may have 128 KiB. What a line leaves out stays as it is, or gets the default of a new product; in CSV a cell with nothing in it is left out, `""` is an empty text. After 1,000,000 lines the job ends `failed` and what stood before stays. The body is read as it comes and may take its time, though not longer than the access token lives; an upload that is cut off leaves no job.
      */
     post: operations['postAdminImports'];
     delete?: never;
