@@ -39,7 +39,12 @@ describe('pictures', () => {
       await expect(makeThumbnails(bomb)).rejects.toMatchObject({ code: 'IMAGE_DAMAGED' });
     }
     expect(process.memoryUsage().rss - before).toBeLessThan(40 * MIB);
-    await expect(checkImage(pngBomb(16_384, 1))).rejects.toMatchObject({ code: 'IMAGE_TOO_LARGE' });
+    for (const [width, height] of [
+      [16_384, 1],
+      [16_000, 16_000],
+      [8_000, 5_001],
+    ] as const)
+      await expect(checkImage(pngBomb(width, height))).rejects.toMatchObject({ code: 'IMAGE_TOO_LARGE' });
   });
 
   it('of the largest size that is taken need bounded memory', async () => {
