@@ -136,13 +136,8 @@ export function faultsOf(spec: Endpoint): FaultCode[] {
   if (spec.path.includes(':')) add('NOT_FOUND');
   if ('cursor' in query) add('CURSOR_INVALID', 'PAGE_TOO_DEEP');
   if (spec.consistent) add('CONSISTENCY_TOKEN_INVALID', 'CONSISTENCY_TIMEOUT');
-  if (spec.idempotent)
-    add(
-      'IDEMPOTENCY_KEY_REQUIRED',
-      'IDEMPOTENCY_KEY_INVALID',
-      'IDEMPOTENCY_KEY_REUSED',
-      'IDEMPOTENCY_IN_FLIGHT',
-    );
+  if (spec.idempotent) add('IDEMPOTENCY_KEY_REQUIRED', 'IDEMPOTENCY_KEY_INVALID', 'IDEMPOTENCY_IN_FLIGHT');
+  if (spec.idempotent && spec.body) add('IDEMPOTENCY_KEY_REUSED'); // a key is its path's: without a body all is the same
   if (spec.ifMatch) add('VERSION_MISMATCH');
   if (spec.ifMatch === 'required') add('IF_MATCH_REQUIRED');
   if (codes.has('DEPENDENCY_UNAVAILABLE')) add('OVERLOADED');

@@ -1,11 +1,16 @@
 import type { SystemAddresses } from './running-system';
 
+export * from './answer-checker';
 export * from './api-types';
 export * from './event-stream';
+export type { components, paths } from './gen/api';
 export * from './odd-requests';
 export * from './openapi-document';
 export * from './parallel';
 export * from './payment-records';
+export * from './pictures';
+export * from './poison';
+export * from './recorded-request';
 export * from './running-system';
 export * from './shop-client';
 export * from './span-receiver';

@@ -43,13 +43,24 @@ export interface OpenApiDocument {
   components?: { schemas?: Record<string, Schema> };
 }
 
+interface HeaderObject {
+  $ref?: string;
+  schema?: Schema;
+}
+
+export interface ResponseObject {
+  description?: string;
+  headers?: Record<string, HeaderObject>;
+  content?: Record<string, Content>;
+}
+
 interface OperationObject {
   operationId?: string;
   summary?: string;
   security?: unknown[];
   parameters?: Parameter[];
   requestBody?: { content: Record<string, Content> };
-  responses: Record<string, { description?: string; content?: Record<string, Content> }>;
+  responses: Record<string, ResponseObject>;
 }
 
 export interface Operation extends OperationObject {

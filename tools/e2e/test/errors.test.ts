@@ -48,6 +48,10 @@ const provoke: Partial<Record<FaultCode, () => Promise<Answer>>> = {
     shop.request('POST', '/v1/users', {
       body: { email: `${randomUUID()}@shop.example`, password: 'password123', name: 'Sam' },
     }),
+  RESET_TOKEN_INVALID: () =>
+    shop.request('POST', '/v1/password-resets/confirm', {
+      body: { token: 'A'.repeat(43), password: 'a-long-enough-password' },
+    }),
   IDEMPOTENCY_KEY_REQUIRED: () => placeOrder(order([{ productId: product.id, quantity: 1 }]), {}),
   IDEMPOTENCY_KEY_INVALID: () =>
     placeOrder(order([{ productId: product.id, quantity: 1 }]), { 'idempotency-key': 'k'.repeat(256) }),
@@ -134,6 +138,12 @@ const provoke: Partial<Record<FaultCode, () => Promise<Answer>>> = {
   BODY_TOO_LARGE: () => shop.request('POST', '/v1/users', { body: { name: 'x'.repeat(1_100_000) } }),
   MEDIA_TYPE_UNSUPPORTED: () =>
     shop.request('POST', '/v1/users', { rawBody: 'name=Sam', headers: { 'content-type': 'text/plain' } }),
+  IMAGE_UNSUPPORTED: () =>
+    shop.request('PUT', `/v1/admin/products/${product.id}/image`, {
+      token: adminToken,
+      rawBody: '<svg xmlns="http://www.w3.org/2000/svg"/>',
+      headers: { 'content-type': 'image/png' },
+    }),
   PRODUCT_UNAVAILABLE: () => placeOrder(order([{ productId: UNKNOWN, quantity: 1 }])),
   CURRENCY_MIXED: async () => {
     const foreign = await shop.product(adminToken, { currency: 'USD' });
@@ -143,6 +153,18 @@ const provoke: Partial<Record<FaultCode, () => Promise<Answer>>> = {
     const headers = { 'idempotency-key': randomUUID() };
     await placeOrder(order([{ productId: product.id, quantity: 1 }]), headers);
     return placeOrder(order([{ productId: product.id, quantity: 2 }]), headers);
+  },
+  RATE_LIMITED: async () => {
+    const gateway = await startGateway(system, { RATE_LIMITS: 'anonymous=1/min' });
+    try {
+      const [, second] = [
+        await shopClient(gateway.url).request('GET', '/v1/products'),
+        await shopClient(gateway.url).request('GET', '/v1/products'),
+      ];
+      return second;
+    } finally {
+      await gateway.stop();
+    }
   },
   SIGN_IN_THROTTLED: async () => {
     const { email } = await shop.customer();
@@ -176,7 +198,6 @@ const provoke: Partial<Record<FaultCode, () => Promise<Answer>>> = {
 /** Codes that no request brings about by itself. */
 const notOnDemand: Partial<Record<FaultCode, string>> = {
   INTERNAL: 'a defect: any request that answers it fails the tests that look for 5xx',
-  RATE_LIMITED: 'limits per caller are not served yet',
 };
 
 test('every code is either provoked here or explained', () => {

@@ -117,13 +117,7 @@ export const accountEndpoints = [
       strict,
     ),
     reply: { status: 200, schema: SessionTokens, description: 'The rotated pair' },
-    faults: [
-      'REFRESH_INVALID',
-      'REFRESH_REUSED',
-      'REFRESH_REVOKED',
-      'USER_DISABLED',
-      'DEPENDENCY_UNAVAILABLE',
-    ],
+    faults: ['REFRESH_INVALID', 'REFRESH_REUSED', 'REFRESH_REVOKED', 'DEPENDENCY_UNAVAILABLE'],
     async handle({ deps, body }) {
       return sessionJson(await deps.user.refresh(body));
     },

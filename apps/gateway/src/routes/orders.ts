@@ -30,10 +30,13 @@ const line = (example: string, maxLength = 200) =>
 
 const storedReply = {
   schema: Order,
-  headers: {
-    Location: 'The order',
-    'Idempotent-Replayed': '`true` when this is the stored answer of an earlier request',
-  },
+  headers: { 'Idempotent-Replayed': '`true` when this is the stored answer of an earlier request' },
+};
+const placeReply = {
+  ...storedReply,
+  status: 201,
+  description: 'The order, pending payment',
+  headers: { ...storedReply.headers, Location: 'The order' },
 };
 const cancelReply = {
   ...storedReply,
@@ -96,7 +99,7 @@ export const orderEndpoints = [
       },
       strict,
     ),
-    reply: { ...storedReply, status: 201, description: 'The order, pending payment' },
+    reply: placeReply,
     faults: ['OUT_OF_STOCK', 'PRODUCT_UNAVAILABLE', 'CURRENCY_MIXED', 'CART_EMPTY'],
     async handle({ deps, body, request, reply }) {
       if ((body.items === undefined) === (body.fromCart === undefined))

@@ -5629,10 +5629,10 @@ export interface operations {
           'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
           'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
-          /** @description The order */
-          Location?: string;
           /** @description `true` when this is the stored answer of an earlier request */
           'Idempotent-Replayed'?: string;
+          /** @description The order */
+          Location?: string;
           [name: string]: unknown;
         };
         content: {
@@ -5876,8 +5876,6 @@ export interface operations {
           'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
           'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
-          /** @description The order */
-          Location?: string;
           /** @description `true` when this is the stored answer of an earlier request */
           'Idempotent-Replayed'?: string;
           [name: string]: unknown;
@@ -5926,8 +5924,6 @@ export interface operations {
           'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
           'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
-          /** @description The order */
-          Location?: string;
           /** @description `true` when this is the stored answer of an earlier request */
           'Idempotent-Replayed'?: string;
           [name: string]: unknown;
@@ -6249,8 +6245,6 @@ export interface operations {
           'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
           'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
-          /** @description The order */
-          Location?: string;
           /** @description `true` when this is the stored answer of an earlier request */
           'Idempotent-Replayed'?: string;
           [name: string]: unknown;
@@ -6299,8 +6293,6 @@ export interface operations {
           'X-RateLimit-Remaining': components['headers']['XRateLimitRemaining'];
           'X-RateLimit-Reset': components['headers']['XRateLimitReset'];
           'Consistency-Token': components['headers']['ConsistencyToken'];
-          /** @description The order */
-          Location?: string;
           /** @description `true` when this is the stored answer of an earlier request */
           'Idempotent-Replayed'?: string;
           [name: string]: unknown;
