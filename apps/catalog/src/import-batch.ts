@@ -1,30 +1,15 @@
+import type { ImportedLine, ImportOutcome, LineError } from '@headroom/jobs';
 import { writeOutbox } from '@headroom/messaging';
 import type { Tx } from '@headroom/postgres';
 import { uuidv7 } from '@headroom/resilience';
 import { productEvent, stockEvent } from './events';
-import type { LineProblem } from './import-lines';
 import type { ImportedProduct } from './import-product';
 import { claimSkus } from './import-repository';
 import { changeProduct, createProduct, slugCandidates, type Product, type ProductChange } from './product';
 import { findBySku, findSlugs, insertProducts, lockProducts, updateProducts } from './repository';
 import { insertStock } from './stock-repository';
 
-/** A valid line of a file. */
-export interface ImportedLine {
-  line: number;
-  product: ImportedProduct;
-}
-
-/** A line that was refused. */
-export type LineError = LineProblem & { line: number };
-
-/** What became of the lines of a batch. */
-export interface BatchOutcome {
-  created: number;
-  updated: number;
-  unchanged: number;
-  errors: LineError[];
-}
+type Line = ImportedLine<ImportedProduct>;
 
 /** A slug was taken while the batch chose it: run the transaction again. */
 export class SlugTaken extends Error {
@@ -43,20 +28,20 @@ export class SlugTaken extends Error {
  */
 export async function writeBatch(
   tx: Tx,
-  lines: readonly ImportedLine[],
+  lines: readonly Line[],
   options: { jobId: string; shopCurrency: string; nowMs: number; wakeRelay?: (() => void) | undefined },
-): Promise<BatchOutcome> {
+): Promise<ImportOutcome> {
   const { jobId, nowMs } = options;
   const { first, errors } = await firstOfEachSku(tx, jobId, lines);
   const known = new Map((await findBySku(tx, [...first.keys()])).map((product) => [product.sku, product]));
 
-  const fresh: ImportedLine[] = [];
+  const fresh: Line[] = [];
   const different: string[] = [];
   for (const each of first.values()) {
-    const product = known.get(each.product.sku);
+    const product = known.get(each.row.sku);
     if (!product) fresh.push(each);
     else if (product.archived) errors.push(archivedError(each));
-    else if (changeProduct(product, changesOf(each.product), nowMs)) different.push(product.id);
+    else if (changeProduct(product, changesOf(each.row), nowMs)) different.push(product.id);
   }
 
   const changes: ProductChange[] = [];
@@ -66,7 +51,7 @@ export async function writeBatch(
       errors.push(archivedError(each));
       continue;
     }
-    const change = changeProduct(product, changesOf(each.product), nowMs);
+    const change = changeProduct(product, changesOf(each.row), nowMs);
     if (change) changes.push(change);
   }
   if (changes.length > 0)
@@ -97,38 +82,38 @@ export async function writeBatch(
 }
 
 /** The first line of each SKU; later ones, in this batch or an earlier one, are errors. */
-async function firstOfEachSku(tx: Tx, jobId: string, lines: readonly ImportedLine[]) {
-  const bySku = new Map<string, ImportedLine>();
-  const repeated: ImportedLine[] = [];
+async function firstOfEachSku(tx: Tx, jobId: string, lines: readonly Line[]) {
+  const bySku = new Map<string, Line>();
+  const repeated: Line[] = [];
   for (const each of lines)
-    if (bySku.has(each.product.sku)) repeated.push(each);
-    else bySku.set(each.product.sku, each);
+    if (bySku.has(each.row.sku)) repeated.push(each);
+    else bySku.set(each.row.sku, each);
   const unseen = bySku.size === 0 ? new Set<string>() : await claimSkus(tx, jobId, [...bySku.keys()]);
   const first = new Map([...bySku].filter(([sku]) => unseen.has(sku)));
-  repeated.push(...[...bySku.values()].filter(({ product }) => !unseen.has(product.sku)));
-  const errors: LineError[] = repeated.map(({ line, product }) => ({
+  repeated.push(...[...bySku.values()].filter(({ row }) => !unseen.has(row.sku)));
+  const errors: LineError[] = repeated.map(({ line, row }) => ({
     line,
     code: 'SKU_DUPLICATE',
-    reason: `the SKU ${product.sku} stands in an earlier line of the file`,
+    reason: `the SKU ${row.sku} stands in an earlier line of the file`,
   }));
   return { first, errors };
 }
 
 async function createAll(
   tx: Tx,
-  lines: readonly ImportedLine[],
+  lines: readonly Line[],
   { shopCurrency, nowMs }: { shopCurrency: string; nowMs: number },
 ): Promise<Array<{ change: ProductChange; onHand: bigint }>> {
-  const candidates = lines.map(({ product }) => {
+  const candidates = lines.map(({ row }) => {
     const id = uuidv7(nowMs);
-    return { product, id, slugs: slugCandidates(product.name, id) };
+    return { row, id, slugs: slugCandidates(row.name, id) };
   });
   const taken = await findSlugs(
     tx,
     candidates.map(({ slugs }) => slugs[0]),
   );
-  const created = candidates.map(({ product, id, slugs }) => {
-    const { onHand = 0n, ...members } = product;
+  const created = candidates.map(({ row, id, slugs }) => {
+    const { onHand = 0n, ...members } = row;
     const slug = taken.has(slugs[0]) ? slugs[1] : slugs[0];
     taken.add(slug);
     const input = { description: '', category: '', imageUrl: '', currency: shopCurrency, ...members };
@@ -150,8 +135,8 @@ function changesOf({ sku: _sku, onHand: _onHand, ...changes }: ImportedProduct) 
   return changes;
 }
 
-const archivedError = ({ line, product }: ImportedLine): LineError => ({
+const archivedError = ({ line, row }: Line): LineError => ({
   line,
   code: 'SKU_ARCHIVED',
-  reason: `the product with the SKU ${product.sku} is archived: restore it first`,
+  reason: `the product with the SKU ${row.sku} is archived: restore it first`,
 });

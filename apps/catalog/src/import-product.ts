@@ -1,5 +1,6 @@
+import { LineProblem, malformedLine, readJsonObject, type Cell } from '@headroom/jobs';
 import type { FieldError } from '@headroom/resilience';
-import type { Cell, LineProblem } from './import-lines';
+
 import { contentErrors, onHandErrors, skuErrors, type ProductInput } from './product';
 
 /** What a line says of one product; members that were left out are undefined. */
@@ -17,15 +18,8 @@ const MOST_NAMED = 5;
 
 /** The product of one line of NDJSON, or what is wrong with it. */
 export function readJsonProduct(text: string): ImportedProduct | LineProblem {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return malformed('is not valid JSON');
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    return malformed('must be a JSON object');
-  const members = { ...value } as Record<string, unknown>;
+  const members = readJsonObject(text);
+  if (members instanceof LineProblem) return members;
   if (members['imageUrl'] === null) members['imageUrl'] = ''; // as the API writes it
   return readProduct(members);
 }
@@ -39,7 +33,7 @@ export function readCsvProduct(
   cells: readonly Cell[],
 ): ImportedProduct | LineProblem {
   if (cells.length !== columns.length)
-    return malformed(`has ${cells.length} cells under ${columns.length} columns`);
+    return malformedLine(`has ${cells.length} cells under ${columns.length} columns`);
   const members: Record<string, unknown> = {};
   columns.forEach((column, index) => {
     const cell = cells[index];
@@ -62,7 +56,7 @@ export function readCsvHeader(cells: readonly Cell[]): string[] | LineProblem {
     ).map((column) => `column ${column} stands twice`),
     ...REQUIRED.filter((column) => !columns.includes(column)).map((column) => `column ${column} is missing`),
   ];
-  return reasons.length === 0 ? columns : { code: 'HEADER_INVALID', reason: reasons.join('; ') };
+  return reasons.length === 0 ? columns : new LineProblem('HEADER_INVALID', reasons.join('; '));
 }
 
 function readProduct(members: Record<string, unknown>): ImportedProduct | LineProblem {
@@ -84,7 +78,7 @@ function readProduct(members: Record<string, unknown>): ImportedProduct | LinePr
     }),
     ...(onHand === undefined ? [] : onHandErrors(onHand)),
   ];
-  if (errors.length > 0) return { code: 'VALIDATION_FAILED', reason: errors.map(sentence).join('; ') };
+  if (errors.length > 0) return new LineProblem('VALIDATION_FAILED', errors.map(sentence).join('; '));
   return {
     ...{ sku: sku!, name: name!, priceMinor: priceMinor! },
     ...(description === undefined ? {} : { description }),
@@ -124,5 +118,3 @@ const MEMBER_OF_PATH: Record<string, string> = {
 };
 
 const sentence = ({ path, message }: FieldError) => `${MEMBER_OF_PATH[path] ?? path} ${message}`;
-
-const malformed = (reason: string): LineProblem => ({ code: 'LINE_MALFORMED', reason });

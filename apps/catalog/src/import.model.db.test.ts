@@ -42,7 +42,6 @@ interface File {
   columns: string[];
   newline: string;
   batchLines: number;
-  stepMs: number;
   diesAfter: number;
 }
 const COLUMNS = ['sku', 'name', 'priceMinor', 'description', 'category', 'currency', 'onHand', 'imageUrl'];
@@ -52,7 +51,6 @@ const file: fc.Arbitrary<File> = fc.record({
   columns: fc.shuffledSubarray(COLUMNS, { minLength: COLUMNS.length }),
   newline: fc.constantFrom('\n', '\r\n'),
   batchLines: fc.integer({ min: 1, max: 6 }),
-  stepMs: fc.constantFrom(0, 10_000),
   diesAfter: fc.oneof(fc.constant(Number.POSITIVE_INFINITY), fc.integer({ min: 1, max: 40 })),
 });
 
@@ -135,13 +133,13 @@ it('leaves the catalogue, its events and the counts as a simple model says, also
         const { content, numbers } = render(each, prefix);
         const expected = apply(known, each, numbers);
         const jobId = await shop.upload(each.format === 'csv' ? 'text/csv' : 'application/x-ndjson', content);
-        const { batchLines, stepMs } = each;
+        const { batchLines } = each;
         try {
           const db = dyingAfter(shop.db, each.diesAfter);
-          while (await shop.step(jobId, { db, batchLines, stepMs }));
+          while (await shop.step(jobId, { db, batchLines }));
         } catch (error) {
           expect(error).toMatchObject({ code: 'DEPENDENCY_UNAVAILABLE' });
-          while (await shop.step(jobId, { batchLines, stepMs }));
+          while (await shop.step(jobId, { batchLines }));
         }
         const job = await shop.job(jobId);
         const { processed, created, updated, unchanged, rejected } = job;

@@ -1,5 +1,5 @@
 import { TOPICS, userV1 } from '@headroom/contracts';
-import { jobsMigrations, openJobs } from '@headroom/jobs';
+import { importedFiles, jobsMigrations, openJobs } from '@headroom/jobs';
 import {
   createPace,
   messagingMigrations,
@@ -21,7 +21,7 @@ import { directoryService } from './directory';
 import { createHolds } from './holds';
 import { imageService } from './image-api';
 import { IMAGE_QUEUES, PRODUCT_IMAGE, uploadedImages, workOnImages } from './images';
-import { IMPORT_QUEUES, PRODUCT_IMPORT, uploadedImports, workOnImports } from './import';
+import { IMPORT_QUEUES, PRODUCT_IMPORT, PRODUCT_IMPORT_TYPES, workOnImports } from './import';
 import { startHoldExpiry, startStockPublisher, startUploadCleanUp } from './jobs';
 import { operationsService } from './operations-api';
 import { readSeedArguments, seedCatalogue } from './seed';
@@ -67,7 +67,12 @@ void runService(
       blobs,
       clock,
       kinds: {
-        [PRODUCT_IMPORT]: uploadedImports({ clock }, jobs),
+        [PRODUCT_IMPORT]: importedFiles({
+          name: PRODUCT_IMPORT,
+          contentTypes: PRODUCT_IMPORT_TYPES,
+          jobs,
+          clock,
+        }),
         [PRODUCT_IMAGE]: uploadedImages({ blobs, clock }, jobs),
       },
     });

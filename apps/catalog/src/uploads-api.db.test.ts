@@ -109,7 +109,7 @@ it('shows an import that was given up as failed and as a dead letter, and goes o
       source: 'jobs/product-import',
       topic: '',
       error: 'the file is away',
-      payload: JSON.stringify({ jobId: job!.id }),
+      payload: expect.stringContaining('"processed":0'),
     },
   ]);
   await admin(() => operations.requeueDeadLetter({ deadLetterId: deadLetters[0]!.id }));

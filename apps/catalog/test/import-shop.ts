@@ -1,32 +1,47 @@
-import { openJobs, type Jobs, type TrackedJob } from '@headroom/jobs';
+import {
+  importedFiles,
+  importStep,
+  loadTrackedJob,
+  openJobs,
+  type Jobs,
+  type TrackedJob,
+} from '@headroom/jobs';
 import type { Pace } from '@headroom/messaging';
-import { sql, type Database, type Tx } from '@headroom/postgres';
+import { sql, type Database } from '@headroom/postgres';
 import { silentLogger } from '@headroom/telemetry';
 import { createUploads, openBlobStore, PART_BYTES, type BlobStore, type Uploads } from '@headroom/storage';
-import { loadTrackedJob } from '@headroom/jobs';
-import { IMPORT_QUEUES, importStep, PRODUCT_IMPORT, uploadedImports, type ImportDeps } from '../src/import';
-import { interrupted } from '@headroom/testing';
+import { interrupted, makeNextStep } from '@headroom/testing';
+import {
+  IMPORT_QUEUES,
+  PRODUCT_IMPORT,
+  PRODUCT_IMPORT_TYPES,
+  productImport,
+  type ProductImportDeps,
+} from '../src/import';
 import { openCatalogShop, type CatalogShop } from './catalog-shop';
 
 export type ImportType = 'application/x-ndjson' | 'text/csv';
+
+/** The process that makes a step, and how much it takes at once. */
+export type Worker = Partial<ProductImportDeps> & { batchLines?: number };
 
 /** A catalog that takes in files of products; no process works on them by itself. */
 export interface ImportShop extends CatalogShop {
   jobs: Jobs;
   blobs: BlobStore;
   uploads: Uploads;
-  deps: ImportDeps;
+  deps: ProductImportDeps;
   /** Uploads a file whole; the id of its job, which is queued. */
   upload(type: ImportType, content: string | Uint8Array): Promise<string>;
-  /** Runs one step of an import, as a worker with these dependencies would; true when another one has to follow. */
-  step(jobId: string, deps?: Partial<ImportDeps>): Promise<boolean>;
+  /** Makes one step of an import, as this worker would; true when another one has to follow. */
+  step(jobId: string, deps?: Worker): Promise<boolean>;
   /** Uploads a file and runs all its steps. */
-  importFile(type: ImportType, content: string | Uint8Array, deps?: Partial<ImportDeps>): Promise<TrackedJob>;
+  importFile(type: ImportType, content: string | Uint8Array, deps?: Worker): Promise<TrackedJob>;
   job(jobId: string): Promise<TrackedJob>;
   /** Every product with its units, by SKU, in the words of this test. */
   catalogue(): Promise<Record<string, CataloguedProduct>>;
   /** How many rows are left of what an import needs while it runs. */
-  leftovers(): Promise<{ imports: number; skus: number; files: number }>;
+  leftovers(): Promise<{ skus: number; files: number }>;
 }
 
 export interface CataloguedProduct {
@@ -59,10 +74,17 @@ export async function openImportShop(): Promise<ImportShop> {
     db,
     blobs,
     clock,
-    kinds: { [PRODUCT_IMPORT]: uploadedImports({ clock }, jobs) },
+    kinds: {
+      [PRODUCT_IMPORT]: importedFiles({
+        name: PRODUCT_IMPORT,
+        contentTypes: PRODUCT_IMPORT_TYPES,
+        jobs,
+        clock,
+      }),
+    },
   });
   const pace: Pace = { wait: () => Promise.resolve(true) };
-  const deps: ImportDeps = { db, blobs, uploads, pace, clock, shopCurrency: 'EUR' };
+  const deps: ProductImportDeps = { db, blobs, uploads, pace, clock, shopCurrency: 'EUR' };
 
   const upload: ImportShop['upload'] = async (contentType, content) => {
     const bytes = typeof content === 'string' ? Buffer.from(content) : content;
@@ -75,20 +97,14 @@ export async function openImportShop(): Promise<ImportShop> {
     return uploads.complete({ uploadId, parts });
   };
   const job = async (jobId: string) => (await loadTrackedJob(db, jobId))!;
-  const step: ImportShop['step'] = async (jobId, changed = {}) => {
-    let follows = false;
-    await importStep(
-      { ...deps, ...changed },
-      {
-        payload: { jobId },
-        signal: new AbortController().signal,
-        complete: () => Promise.resolve(),
-        continueWith: async (tx: Tx, _payload, options) => {
-          if (options?.queue === undefined) tx.afterCommit(() => (follows = true));
-        },
-      },
-    );
-    return follows;
+  const step: ImportShop['step'] = (jobId, { batchLines, ...changed } = {}) => {
+    const worker = { ...deps, ...changed };
+    const kind = productImport(worker);
+    const lines = batchLines ?? kind.batch.lines;
+    return makeNextStep({
+      ...{ db, jobs, queue: PRODUCT_IMPORT, trackedJobId: jobId },
+      handler: importStep({ ...kind, batch: { ...kind.batch, lines } }, worker),
+    });
   };
   return {
     ...shop,
@@ -117,8 +133,8 @@ export async function openImportShop(): Promise<ImportShop> {
       return Object.fromEntries(rows.map(({ sku, ...product }) => [sku, product]));
     },
     async leftovers() {
-      const row = await shop.test.db.row<{ imports: number; skus: number }>(sql('test.leftovers')`
-        select (select count(*)::int from imports) as imports, (select count(*)::int from import_skus) as skus`);
+      const row = await shop.test.db.row<{ skus: number }>(sql('test.leftovers')`
+        select count(*)::int as skus from import_skus`);
       const files = [];
       for await (const name of blobs.list('uploads/')) files.push(name);
       return { ...row!, files: files.length };

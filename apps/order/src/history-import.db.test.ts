@@ -1,5 +1,5 @@
 import { operationsV1 } from '@headroom/contracts';
-import { openJobs } from '@headroom/jobs';
+import { importedFiles, importStep, openJobs } from '@headroom/jobs';
 import { sql } from '@headroom/postgres';
 import { Fault, systemClock, uuidv7 } from '@headroom/resilience';
 import { createRpcClient, serveGrpc, withCallContext } from '@headroom/rpc';
@@ -9,7 +9,7 @@ import { eventProblems, eventually } from '@headroom/testing';
 import fc from 'fast-check';
 import { addSkus, openHistoryShop, type HistoryLine, type HistoryShop } from '../test/history-shop';
 import { openOrderShop, type OrderShop } from '../test/order-shop';
-import { createHistoryImport, HISTORY_QUEUE, HISTORY_QUEUE_OPTIONS, historyUpload } from './history-import';
+import { historyImport, ORDER_IMPORT, ORDER_IMPORT_QUEUE, ORDER_IMPORT_TYPES } from './history-import';
 import { insertImported } from './history-repository';
 import { operationsService, uploadService } from './operations';
 import { placedAtMs, type Order } from './order';
@@ -23,7 +23,10 @@ beforeAll(async () => {
   shop = await openOrderShop();
   history = await openHistoryShop(shop);
 });
-afterAll(() => shop.close());
+afterAll(async () => {
+  await history.close();
+  await shop.close();
+});
 
 const line = (sku: string, rest: Partial<HistoryLine> = {}): HistoryLine => ({
   externalId: uuidv7(),
@@ -288,7 +291,7 @@ it('ends as failed behind the most orders that a file may hold, and keeps those 
   const lines = Array.from({ length: 5 }, () => line(sku));
   const job = await importAll(lines, { mostOrders: 3, pieceBytes: 400 });
   expect(job).toMatchObject({ status: 'failed', processed: 3n, created: 3n });
-  expect(job.errors).toMatchObject([{ line: 4n, code: 'FILE_TOO_LONG' }]);
+  expect(job.errors).toMatchObject([{ line: 4n, code: 'LINES_TOO_MANY' }]);
   expect(await importAll(lines.slice(0, 3), { mostOrders: 3 })).toMatchObject({
     status: 'succeeded',
     unchanged: 3n,
@@ -322,12 +325,19 @@ describe('over the wire and by the real queue', () => {
     const jobs = await openJobs({
       db,
       logger: silentLogger,
-      queues: { [HISTORY_QUEUE]: HISTORY_QUEUE_OPTIONS },
+      queues: { [ORDER_IMPORT]: ORDER_IMPORT_QUEUE },
     });
     const uploads = createUploads({
       db,
       blobs: history.blobs,
-      kinds: { [HISTORY_QUEUE]: historyUpload({ jobs, clock: systemClock }) },
+      kinds: {
+        [ORDER_IMPORT]: importedFiles({
+          name: ORDER_IMPORT,
+          contentTypes: ORDER_IMPORT_TYPES,
+          jobs,
+          clock: systemClock,
+        }),
+      },
     });
     const server = await serveGrpc({
       host: '127.0.0.1',
@@ -348,7 +358,7 @@ describe('over the wire and by the real queue', () => {
     const files = createRpcClient(operationsV1.UploadServiceService, { address });
     const upload = async (content: string) => {
       const contentType = 'application/x-ndjson; charset=utf-8';
-      const { uploadId } = await files.beginUpload({ kind: HISTORY_QUEUE, contentType, subjectId: '' });
+      const { uploadId } = await files.beginUpload({ kind: ORDER_IMPORT, contentType, subjectId: '' });
       await files.appendUpload({ uploadId, index: 0, content: Buffer.from(content) });
       const { job } = await files.completeUpload({ uploadId, parts: 1 });
       expect((await files.completeUpload({ uploadId, parts: 1 })).job?.id).toBe(job!.id);
@@ -356,23 +366,23 @@ describe('over the wire and by the real queue', () => {
     };
     const [sku] = addSkus(history, 1) as [string];
     let broken = false;
-    await jobs.work(
-      HISTORY_QUEUE,
-      createHistoryImport({
-        db,
-        blobs: history.blobs,
-        uploads,
-        catalog: {
-          resolveSkus: async ({ skus }) => {
-            if (broken) throw new Fault('invalid', 'VALIDATION_FAILED', { detail: 'a defect' });
-            return { products: skus.map((each) => ({ sku: each, ...history.skus.get(each)! })) };
-          },
+    const kind = historyImport({
+      db,
+      catalog: {
+        resolveSkus: async ({ skus }) => {
+          if (broken) throw new Fault('invalid', 'VALIDATION_FAILED', { detail: 'a defect' });
+          return { products: skus.map((each) => ({ sku: each, ...history.skus.get(each)! })) };
         },
-        users: { resolveEmails: async () => ({ users: [] }) },
-        pace: { wait: async () => true },
-        clock: systemClock,
-        pieceBytes: 1_000,
-      }),
+      },
+      users: { resolveEmails: async () => ({ users: [] }) },
+      clock: systemClock,
+    });
+    await jobs.work(
+      ORDER_IMPORT,
+      importStep(
+        { ...kind, batch: { ...kind.batch, bytes: 1_000 } },
+        { db, blobs: history.blobs, uploads, pace: { wait: async () => true }, clock: systemClock },
+      ),
     );
     try {
       await as('admin', async () => {
@@ -413,7 +423,7 @@ describe('over the wire and by the real queue', () => {
           });
         await expect(operations.getJob({ jobId: uuidv7() })).rejects.toMatchObject({ code: 'NOT_FOUND' });
         await expect(
-          files.beginUpload({ kind: HISTORY_QUEUE, contentType: 'text/csv', subjectId: '' }),
+          files.beginUpload({ kind: ORDER_IMPORT, contentType: 'text/csv', subjectId: '' }),
         ).rejects.toMatchObject({ code: 'MEDIA_TYPE_UNSUPPORTED' });
       });
       const forbidden = { code: 'FORBIDDEN' };
@@ -426,7 +436,7 @@ describe('over the wire and by the real queue', () => {
           () => operations.listDeadLetters({ limit: 1, afterId: '' }),
           () => operations.requeueDeadLetter({ deadLetterId }),
           () => operations.discardDeadLetter({ deadLetterId }),
-          () => files.beginUpload({ kind: HISTORY_QUEUE, contentType: 'text/csv', subjectId: '' }),
+          () => files.beginUpload({ kind: ORDER_IMPORT, contentType: 'text/csv', subjectId: '' }),
           () => files.appendUpload({ uploadId, index: 0, content: Buffer.from('x') }),
           () => files.completeUpload({ uploadId, parts: 1 }),
           () => files.abandonUpload({ uploadId }),

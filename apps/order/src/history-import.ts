@@ -1,36 +1,25 @@
 import type { catalogV1, userAdminV1 } from '@headroom/contracts';
-import { addProgress, createTrackedJob, finishTrackedJob, type Jobs, type RunningJob } from '@headroom/jobs';
-import { writeOutbox, type Pace } from '@headroom/messaging';
-import type { Database, Tx } from '@headroom/postgres';
+import type { FileImport, LineError, QueueOptions } from '@headroom/jobs';
+import { writeOutbox } from '@headroom/messaging';
+import type { Database } from '@headroom/postgres';
 import type { Clock } from '@headroom/resilience';
-import type { BlobStore, UploadKind, Uploads } from '@headroom/storage';
 import { orderEvent } from './events';
 import { readHistoricOrder, recordHistory, type HistoricOrder, type KnownProduct } from './history';
-import { cutLines, LONGEST_LINE_BYTES, START, type Line, type Place } from './history-lines';
 import { findImported, insertHistory, insertImported } from './history-repository';
 import { makePartitionOf } from './jobs';
 
-/** The queue of the import's steps, and the type of its tracked job. */
-export const HISTORY_QUEUE = 'order-import';
+/** The type of the tracked job, the kind of upload, and the queue of an import of orders. */
+export const ORDER_IMPORT = 'order-import';
+export const ORDER_IMPORT_TYPES = ['application/x-ndjson'];
 
 /** How the queue treats them: enough attempts to outlast a quarter of an hour without the catalog or the user service. */
-export const HISTORY_QUEUE_OPTIONS = {
+export const ORDER_IMPORT_QUEUE: QueueOptions = {
   retryLimit: 25,
   retryDelaySeconds: 1,
   retryDelayMaxSeconds: 60,
   expireInSeconds: 45,
   maxQueued: 100,
-} as const;
-
-/** What one step needs to know; each step makes the next one's. */
-export interface HistoryStep {
-  uploadId: string;
-  /** Of the file in the blob store. */
-  name: string;
-  place: Place;
-  /** Orders before `place`, bad ones included. */
-  lines: number;
-}
+};
 
 /** What an import needs of the catalog: products by SKU, archived ones too. */
 export interface SkuDirectory {
@@ -42,63 +31,27 @@ export interface EmailDirectory {
   resolveEmails(request: userAdminV1.ResolveEmailsRequest): Promise<userAdminV1.ResolveEmailsResponse>;
 }
 
-const MOST_BYTES = 1024 ** 3;
 const MOST_ORDERS = 1_000_000;
-/** Bytes per step: a few hundred orders of usual size, whose transaction takes well under a second. */
-const PIECE_BYTES = 128 * 1024;
+/** An order of 1,000 lines fits with SKUs of 100 characters, even if each of these is escaped as JSON can. */
+const LONGEST_LINE_BYTES = 1024 * 1024;
+/** A few hundred orders of usual size, whose transaction takes well under a second. */
+const BATCH = { lines: 1_000, bytes: 128 * 1024 };
 /** How many names one call to a directory may ask for. */
 const NAMES_PER_CALL = 1_000;
-/** How long a step waits for the readers of its events before it lets another import have its turn. */
-const PACE_BUDGET_MS = 5_000;
-
-/** The kind of upload that begins an import: NDJSON of at most 1 GiB. */
-export function historyUpload(deps: { jobs: Pick<Jobs, 'enqueue'>; clock: Clock }): UploadKind {
-  return {
-    maxBytes: MOST_BYTES,
-    contentTypes: ['application/x-ndjson'],
-    async complete(tx, file) {
-      const job = await createTrackedJob(tx, { type: HISTORY_QUEUE }, deps.clock.now());
-      const step: HistoryStep = { uploadId: file.uploadId, name: file.name, place: START, lines: 0 };
-      await deps.jobs.enqueue(tx, HISTORY_QUEUE, step, { trackedJobId: job.id });
-      return job.id;
-    },
-  };
-}
 
 /**
- * Makes the steps of imports. A step reads the orders of one piece of the file, asks the directories (no transaction is open), then
- * writes orders, events, progress and the next step in one transaction. A process that dies anywhere therefore loses one step's work
- * and repeats no effect, and any other goes on. An order is entered once by its external id, whatever files, and however many at
- * once, hold it. A file of more than 1,000,000 orders ends as failed behind that order; what was imported before stays.
+ * How files of history are read, and what becomes of a batch of orders: the directories are asked while no transaction is open. An
+ * order is entered once by its external id, whatever files, and however many at once, hold it.
  */
-export function createHistoryImport(deps: {
+export function historyImport(deps: {
   db: Database;
-  blobs: Pick<BlobStore, 'stat' | 'read'>;
-  uploads: Pick<Uploads, 'release' | 'remove'>;
   catalog: SkuDirectory;
   users: EmailDirectory;
-  pace: Pace;
   clock: Clock;
   wakeRelay?: (() => void) | undefined;
-  mostOrders?: number;
-  pieceBytes?: number;
-}): (job: RunningJob<HistoryStep>) => Promise<void> {
-  const { db, blobs, uploads, clock, mostOrders = MOST_ORDERS, pieceBytes = PIECE_BYTES } = deps;
+}): FileImport<HistoricOrder> {
+  const { db, clock } = deps;
   const monthsMade = new Set<string>();
-
-  const readPiece = async (step: HistoryStep) => {
-    const { name, place } = step;
-    const sizeBytes = (await blobs.stat(name))?.sizeBytes ?? 0; // a file that is gone fails at the reading
-    for (const length of [pieceBytes, LONGEST_LINE_BYTES + 1]) {
-      const chunks: Uint8Array[] = [];
-      for await (const chunk of blobs.read(name, { from: place.offset, length })) chunks.push(chunk);
-      const piece = Buffer.concat(chunks);
-      const ended = place.offset + piece.length >= sizeBytes;
-      const { lines, end } = cutLines(piece, place, ended);
-      if (end.offset > place.offset || ended) return { lines, end, ended: end.offset >= sizeBytes };
-    }
-    throw new Error('a piece of a file brought reading nowhere');
-  };
 
   /** Names that are known, asked for in calls of bounded size. */
   const resolve = async <T>(
@@ -136,133 +89,88 @@ export function createHistoryImport(deps: {
     }
   };
 
-  return async (job) => {
-    const step = job.payload;
-    const trackedJobId = job.trackedJobId!;
-    if (!(await deps.pace.wait({ budgetMs: PACE_BUDGET_MS, signal: job.signal }))) {
-      await db.transaction((tx) => job.continueWith(tx, step));
-      return;
-    }
-    const piece = await readPiece(step);
-    const lines = piece.lines.slice(0, Math.max(0, mostOrders - step.lines));
-    const tooMany = piece.lines[lines.length];
-    const nowMs = clock.now();
-    const read = lines.map((line) => readLine(line, nowMs));
-    const orders = read.flatMap(({ order }) => (order ? [order] : []));
-    const known = await findImported(
-      db,
-      orders.map((order) => order.externalId),
-    );
-    const fresh = orders.filter((order) => !known.has(order.externalId));
-    const products = await productsOf(fresh);
-    const accounts = await accountsOf(fresh);
-    /** By external id: the first order of the piece that can be entered. */
-    const candidates = new Map<string, HistoricOrder>();
-    for (const order of fresh)
-      if (!candidates.has(order.externalId) && unknownSkus(order, products).length === 0)
-        candidates.set(order.externalId, order);
-    await makePartitions([...candidates.values()]);
-
-    const write = async (tx: Tx) => {
-      const changes = [...candidates.values()].map((order) => ({
-        ...recordHistory(order, {
-          userId: (order.email === undefined ? undefined : accounts.get(order.email)) ?? null,
-          products,
-          nowMs,
-        }),
-        historic: order,
-      }));
-      const entered = await insertImported(
-        tx,
-        changes.map(({ order, historic: { externalId, fingerprint } }) => ({
-          externalId,
-          fingerprint,
-          orderId: order.id,
-        })),
+  return {
+    name: ORDER_IMPORT,
+    mostLines: MOST_ORDERS,
+    longestLineBytes: LONGEST_LINE_BYTES,
+    batch: BATCH,
+    readLine: (text) => readHistoricOrder(text, clock.now()),
+    async prepare(lines) {
+      const nowMs = clock.now();
+      const orders = lines.map(({ row }) => row);
+      const known = await findImported(
+        db,
+        orders.map((order) => order.externalId),
       );
-      const created = changes.filter(({ historic }) => entered.has(historic.externalId));
-      if (created.length > 0) {
-        await insertHistory(
-          tx,
-          created.map(({ order }) => order),
-        );
-        await writeOutbox(
-          tx,
-          created.flatMap(({ events }) => events.map(orderEvent)),
-          deps.wakeRelay,
-        );
-      }
-      const overtaken = [...candidates.keys()].filter((externalId) => !entered.has(externalId));
-      const here = new Map([
-        ...known,
-        ...created.map(({ historic }) => [historic.externalId, historic.fingerprint] as const),
-        ...(overtaken.length > 0 ? await findImported(tx, overtaken) : []),
-      ]);
+      const fresh = orders.filter((order) => !known.has(order.externalId));
+      const products = await productsOf(fresh);
+      const accounts = await accountsOf(fresh);
+      /** By external id: the first order of the batch that can be entered. */
+      const candidates = new Map<string, HistoricOrder>();
+      for (const order of fresh)
+        if (!candidates.has(order.externalId) && unknownSkus(order, products).length === 0)
+          candidates.set(order.externalId, order);
+      await makePartitions([...candidates.values()]);
 
-      const errors: Array<{ line: number; code: string; reason: string }> = [];
-      let unchanged = 0;
-      for (const { line, order, problem } of read) {
-        if (!order) errors.push({ line, ...problem });
-        else if (candidates.get(order.externalId) === order && entered.has(order.externalId)) continue;
-        else if (!here.has(order.externalId)) {
-          const skus = unknownSkus(order, products);
-          errors.push({
-            line,
-            code: 'SKU_UNKNOWN',
-            reason: `there is no product ${skus.slice(0, 5).join(', ')}`,
-          });
-        } else if (here.get(order.externalId)!.equals(order.fingerprint)) unchanged += 1;
-        else
-          errors.push({
-            line,
-            code: 'EXTERNAL_ID_CONFLICT',
-            reason: `the order ${order.externalId} is here with other content`,
-          });
-      }
-      await addProgress(tx, trackedJobId, {
-        processed: read.length,
-        created: created.length,
-        unchanged,
-        rejected: errors.length,
-        errors,
-        ...(piece.ended && !tooMany ? { total: step.lines + read.length } : {}),
-      });
-      if (!piece.ended && !tooMany) {
-        await job.continueWith(tx, { ...step, place: piece.end, lines: step.lines + read.length });
-        return;
-      }
-      await finishTrackedJob(tx, trackedJobId, tooMany ? 'failed' : 'succeeded', {
-        nowMs,
-        ...(tooMany
-          ? {
-              errors: [
-                {
-                  line: tooMany.line,
-                  code: 'FILE_TOO_LONG',
-                  reason: `a file may hold at most ${mostOrders} orders; those before this line were read`,
-                },
-              ],
-            }
-          : {}),
-      });
-      await uploads.release(tx, step.uploadId);
-      await job.complete(tx);
-    };
-    await db.transaction(write);
-    // The clean-up of uploads does it otherwise.
-    if (piece.ended || tooMany) await uploads.remove(step.uploadId);
+      return async (tx) => {
+        const changes = [...candidates.values()].map((order) => ({
+          ...recordHistory(order, {
+            userId: (order.email === undefined ? undefined : accounts.get(order.email)) ?? null,
+            products,
+            nowMs,
+          }),
+          historic: order,
+        }));
+        const entered = await insertImported(
+          tx,
+          changes.map(({ order, historic: { externalId, fingerprint } }) => ({
+            externalId,
+            fingerprint,
+            orderId: order.id,
+          })),
+        );
+        const created = changes.filter(({ historic }) => entered.has(historic.externalId));
+        if (created.length > 0) {
+          await insertHistory(
+            tx,
+            created.map(({ order }) => order),
+          );
+          await writeOutbox(
+            tx,
+            created.flatMap(({ events }) => events.map(orderEvent)),
+            deps.wakeRelay,
+          );
+        }
+        const overtaken = [...candidates.keys()].filter((externalId) => !entered.has(externalId));
+        const here = new Map([
+          ...known,
+          ...created.map(({ historic }) => [historic.externalId, historic.fingerprint] as const),
+          ...(overtaken.length > 0 ? await findImported(tx, overtaken) : []),
+        ]);
+
+        const errors: LineError[] = [];
+        let unchanged = 0;
+        for (const { line, row: order } of lines) {
+          if (candidates.get(order.externalId) === order && entered.has(order.externalId)) continue;
+          else if (!here.has(order.externalId)) {
+            const skus = unknownSkus(order, products);
+            errors.push({
+              line,
+              code: 'SKU_UNKNOWN',
+              reason: `there is no product ${skus.slice(0, 5).join(', ')}`,
+            });
+          } else if (here.get(order.externalId)!.equals(order.fingerprint)) unchanged += 1;
+          else
+            errors.push({
+              line,
+              code: 'EXTERNAL_ID_CONFLICT',
+              reason: `the order ${order.externalId} is here with other content`,
+            });
+        }
+        return { created: created.length, updated: 0, unchanged, errors };
+      };
+    },
   };
-}
-
-type ReadLine = { line: number } & (
-  | { order: HistoricOrder; problem?: undefined }
-  | { order?: undefined; problem: { code: string; reason: string } }
-);
-
-function readLine(line: Line, nowMs: number): ReadLine {
-  if ('problem' in line) return line;
-  const read = readHistoricOrder(line.text, nowMs);
-  return 'code' in read ? { line: line.line, problem: read } : { line: line.line, order: read };
 }
 
 /** The SKUs of an order that no product has, each once. */

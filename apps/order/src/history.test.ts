@@ -38,8 +38,8 @@ it('reads an order with each line as it stands and the exact sum', () => {
 });
 
 it.each([
-  ['no JSON', '{"externalId":', 'LINE_MALFORMED', 'must be one JSON object'],
-  ['no object', '[1]', 'LINE_MALFORMED', 'must be one JSON object'],
+  ['no JSON', '{"externalId":', 'LINE_MALFORMED', 'is not valid JSON'],
+  ['no object', '[1]', 'LINE_MALFORMED', 'must be a JSON object'],
   ['an unknown member', order({ note: 1 }), 'VALIDATION_FAILED', 'note is not known'],
   ['no id', order({ externalId: undefined }), 'VALIDATION_FAILED', 'externalId must be text of 1 to 200'],
   ['an id with NUL', order({ externalId: 'a\0' }), 'VALIDATION_FAILED', 'externalId must be text'],

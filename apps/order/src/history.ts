@@ -1,7 +1,7 @@
+import { LineProblem, readJsonObject } from '@headroom/jobs';
 import type { FieldError } from '@headroom/resilience';
 import { uuidv7 } from '@headroom/resilience';
 import { createHash } from 'node:crypto';
-import type { LineProblem } from './history-lines';
 import { history, type Change } from './order';
 
 /** An order of a shop's history, as its file has it and checked for form. */
@@ -37,16 +37,11 @@ const HIGHEST_AMOUNT = BigInt(Number.MAX_SAFE_INTEGER);
  * may be a required one with a slip in its name. Times before 1970 are refused: an order's id cannot carry them.
  */
 export function readHistoricOrder(text: string, nowMs: number): HistoricOrder | LineProblem {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return { code: 'LINE_MALFORMED', reason: 'must be one JSON object' };
-  }
+  const value = readJsonObject(text);
+  if (value instanceof LineProblem) return value;
   const errors: FieldError[] = [];
   const wrong = (path: string, message: string) => void errors.push({ path, message });
-  const order = members(value, '', ['externalId', 'email', 'placedAt', 'items'], wrong);
-  if (!order) return { code: 'LINE_MALFORMED', reason: 'must be one JSON object' };
+  const order = members(value, '', ['externalId', 'email', 'placedAt', 'items'], wrong)!;
 
   const { externalId, email, placedAt, items } = order;
   if (!isText(externalId, LONGEST_EXTERNAL_ID))
@@ -67,16 +62,16 @@ export function readHistoricOrder(text: string, nowMs: number): HistoricOrder | 
   const totalMinor = lines.reduce((sum, line) => sum + line.unitPriceMinor * BigInt(line.quantity), 0n);
   if (totalMinor > HIGHEST_AMOUNT) wrong('items', `must not add up to more than ${HIGHEST_AMOUNT}`);
   if (errors.length > 0)
-    return {
-      code: 'VALIDATION_FAILED',
-      reason: errors.map(({ path, message }) => `${path} ${message}`).join('; '),
-    };
+    return new LineProblem(
+      'VALIDATION_FAILED',
+      errors.map(({ path, message }) => `${path} ${message}`).join('; '),
+    );
   const currencies = new Set(lines.map((line) => line.currency));
   if (currencies.size > 1)
-    return {
-      code: 'CURRENCY_MIXED',
-      reason: `items must have one currency, not ${[...currencies].join(', ')}`,
-    };
+    return new LineProblem(
+      'CURRENCY_MIXED',
+      `items must have one currency, not ${[...currencies].join(', ')}`,
+    );
 
   const read = {
     externalId: externalId as string,

@@ -1,5 +1,5 @@
 import { catalogV1, TOPICS, userAdminV1, userV1 } from '@headroom/contracts';
-import { jobsMigrations, openJobs } from '@headroom/jobs';
+import { importedFiles, importStep, jobsMigrations, openJobs } from '@headroom/jobs';
 import {
   createPace,
   messagingMigrations,
@@ -18,7 +18,7 @@ import { createCarts } from './cart';
 import { createCheckout } from './checkout';
 import { orderConfig } from './config';
 import { createGuestCarts } from './guest-cart';
-import { createHistoryImport, HISTORY_QUEUE, HISTORY_QUEUE_OPTIONS, historyUpload } from './history-import';
+import { historyImport, ORDER_IMPORT, ORDER_IMPORT_QUEUE, ORDER_IMPORT_TYPES } from './history-import';
 import { createSagaRunner, startUpkeep } from './jobs';
 import { operationsService, uploadService } from './operations';
 import { createPayments } from './payment';
@@ -62,12 +62,14 @@ void runService(
 
     const blobs = life.own(await openBlobStore({ url: config.STORAGE_URL, db, logger }));
     const jobs = life.own(
-      await openJobs({ db, logger, queues: { [HISTORY_QUEUE]: HISTORY_QUEUE_OPTIONS }, clock }),
+      await openJobs({ db, logger, queues: { [ORDER_IMPORT]: ORDER_IMPORT_QUEUE }, clock }),
     );
     const uploads = createUploads({
       db,
       blobs,
-      kinds: { [HISTORY_QUEUE]: historyUpload({ jobs, clock }) },
+      kinds: {
+        [ORDER_IMPORT]: importedFiles({ name: ORDER_IMPORT, contentTypes: ORDER_IMPORT_TYPES, jobs, clock }),
+      },
       clock,
     });
     life.health({ name: 'storage', severity: 'degraded', check: () => blobs.ping() });
@@ -112,13 +114,11 @@ void runService(
     await life.role('jobs', async () => {
       const log = await eventLog();
       const imports = await jobs.work(
-        HISTORY_QUEUE,
-        createHistoryImport({
+        ORDER_IMPORT,
+        importStep(historyImport({ db, catalog: directory, users: accounts, clock, wakeRelay }), {
           db,
           blobs,
           uploads,
-          catalog: directory,
-          users: accounts,
           pace: createPace({
             db,
             log: () => log,
@@ -129,7 +129,6 @@ void runService(
             logger,
           }),
           clock,
-          wakeRelay,
         }),
       );
       sagas.start();

@@ -1,14 +1,21 @@
-import { loadTrackedJob, type RunningJob, type TrackedJob } from '@headroom/jobs';
-import { sql, type Database } from '@headroom/postgres';
+import {
+  importedFiles,
+  importStep,
+  loadTrackedJob,
+  openJobs,
+  type Jobs,
+  type TrackedJob,
+} from '@headroom/jobs';
 import { uuidv7 } from '@headroom/resilience';
 import { createUploads, openBlobStore, PART_BYTES, type BlobStore, type Uploads } from '@headroom/storage';
 import { silentLogger } from '@headroom/telemetry';
+import { makeNextStep } from '@headroom/testing';
 import {
-  createHistoryImport,
-  HISTORY_QUEUE,
-  historyUpload,
+  historyImport,
+  ORDER_IMPORT,
+  ORDER_IMPORT_QUEUE,
+  ORDER_IMPORT_TYPES,
   type EmailDirectory,
-  type HistoryStep,
   type SkuDirectory,
 } from '../src/history-import';
 import { createMortality, type Death, type OrderShop } from './order-shop';
@@ -23,6 +30,7 @@ export interface HistoryLine {
 
 /** The systems around an import, and imports whose process may die at any call. */
 export interface HistoryShop {
+  jobs: Jobs;
   blobs: BlobStore;
   uploads: Uploads;
   /** SKUs that the catalog knows. */
@@ -36,46 +44,32 @@ export interface HistoryShop {
   /** Makes steps until the job has ended; false when the process died before. */
   run(what: Import, options?: { death?: Death; mostOrders?: number; pieceBytes?: number }): Promise<boolean>;
   job(what: Import): Promise<TrackedJob>;
+  close(): Promise<void>;
 }
 
-/** One job and the step that is next. */
+/** One job and its file. */
 export interface Import {
   jobId: string;
   uploadId: string;
 }
 
 /**
- * Opens what an import needs over a shop's database. Its queue is one row per job whose step is taken and written in the step's own
- * transaction, as the real one does; `history-import.db.test.ts` runs an import by the real one too.
+ * Opens what an import needs over a shop's database; no process works on imports by itself. `history-import.db.test.ts` runs an
+ * import by a worker too.
  */
 export async function openHistoryShop(shop: OrderShop): Promise<HistoryShop> {
   const { db } = shop.test;
-  await db.execute(
-    sql(
-      'test.steps',
-    )`create table test_steps (job_id uuid primary key, attempt bigint not null, payload jsonb)`,
-  );
+  const { clock } = shop;
+  const jobs = await openJobs({
+    ...{ db, clock, logger: silentLogger },
+    queues: { [ORDER_IMPORT]: { ...ORDER_IMPORT_QUEUE, maxQueued: 100_000 } },
+  });
   const blobs = await openBlobStore({ url: undefined, db, logger: silentLogger });
-  const enqueue = async (
-    tx: Parameters<RunningJob<HistoryStep>['complete']>[0],
-    payload: object,
-    jobId: string,
-  ) => {
-    await tx.execute(
-      sql('test.enqueue')`insert into test_steps values (${jobId}, 0, ${JSON.stringify(payload)})`,
-    );
-    return jobId;
-  };
   const uploads = createUploads({
-    db,
-    blobs,
+    ...{ db, blobs, clock },
     kinds: {
-      [HISTORY_QUEUE]: historyUpload({
-        jobs: { enqueue: (tx, _queue, payload, options) => enqueue(tx, payload, options!.trackedJobId!) },
-        clock: shop.clock,
-      }),
+      [ORDER_IMPORT]: importedFiles({ name: ORDER_IMPORT, contentTypes: ORDER_IMPORT_TYPES, jobs, clock }),
     },
-    clock: shop.clock,
   });
   const skus: HistoryShop['skus'] = new Map();
   const accounts: HistoryShop['accounts'] = new Map();
@@ -100,46 +94,8 @@ export async function openHistoryShop(shop: OrderShop): Promise<HistoryShop> {
     },
   };
 
-  const runSteps = async (
-    what: Import,
-    mortal: { db: Database; step: ReturnType<typeof createHistoryImport> },
-  ): Promise<void> => {
-    for (;;) {
-      const row = await mortal.db.row<{ payload: HistoryStep; attempt: bigint }>(sql('test.take')`
-        update test_steps set attempt = attempt + 1 where job_id = ${what.jobId} returning payload, attempt`);
-      if (!row) return;
-      const settle = async (
-        tx: { execute: Database['execute'] },
-        statement: ReturnType<ReturnType<typeof sql>>,
-      ) => {
-        if ((await tx.execute(statement)) !== 1) throw new Error('the step was taken over');
-      };
-      await mortal.step({
-        id: what.jobId,
-        queue: HISTORY_QUEUE,
-        payload: row.payload,
-        attempt: Number(row.attempt),
-        trackedJobId: what.jobId,
-        signal: new AbortController().signal,
-        complete: (tx) =>
-          settle(
-            tx,
-            sql(
-              'test.complete',
-            )`delete from test_steps where job_id = ${what.jobId} and attempt = ${row.attempt}`,
-          ),
-        continueWith: (tx, payload) =>
-          settle(
-            tx,
-            sql('test.continue')`
-            update test_steps set payload = ${JSON.stringify(payload)}, attempt = attempt + 1
-            where job_id = ${what.jobId} and attempt = ${row.attempt}`,
-          ),
-      });
-    }
-  };
-
   const historyShop: HistoryShop = {
+    jobs,
     blobs,
     uploads,
     skus,
@@ -150,7 +106,7 @@ export async function openHistoryShop(shop: OrderShop): Promise<HistoryShop> {
         lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line))).join('\n'),
       );
       const uploadId = await uploads.begin({
-        kind: HISTORY_QUEUE,
+        kind: ORDER_IMPORT,
         contentType: 'application/x-ndjson',
         subjectId: '',
       });
@@ -159,26 +115,43 @@ export async function openHistoryShop(shop: OrderShop): Promise<HistoryShop> {
         await uploads.append({ uploadId, index: parts, content: content.subarray(at, at + PART_BYTES) });
       return { uploadId, jobId: await uploads.complete({ uploadId, parts }) };
     },
-    async run(what, { death, ...options } = {}) {
+    async run(what, { death, mostOrders, pieceBytes } = {}) {
       const mortality = createMortality(death);
       const mortalDb = mortality.wrap(db, ['rows', 'row', 'execute', 'transaction']);
-      const step = createHistoryImport({
+      const kind = historyImport({
         db: mortalDb,
-        blobs: mortality.wrap(blobs, ['stat']),
-        uploads: mortality.wrap(uploads, ['remove']),
         catalog: mortality.wrap(catalog, ['resolveSkus']),
         users: mortality.wrap(users, ['resolveEmails']),
-        pace: { wait: async () => true },
-        clock: shop.clock,
-        ...options,
+        clock,
       });
-      await Promise.race([runSteps(what, { db: mortalDb, step }), mortality.death]);
+      const handler = importStep(
+        {
+          ...kind,
+          mostLines: mostOrders ?? kind.mostLines,
+          batch: { ...kind.batch, bytes: pieceBytes ?? kind.batch.bytes },
+        },
+        {
+          db: mortalDb,
+          blobs,
+          uploads: mortality.wrap(uploads, ['remove']),
+          pace: { wait: async () => true },
+          clock,
+        },
+      );
+      const makeAll = async () => {
+        while (await makeNextStep({ db, jobs, queue: ORDER_IMPORT, trackedJobId: what.jobId, handler }));
+      };
+      await Promise.race([makeAll(), mortality.death]);
       return !mortality.dead();
     },
     async job({ jobId }) {
       const job = await loadTrackedJob(db, jobId);
       if (!job) throw new Error(`there is no job ${jobId}`);
       return job;
+    },
+    async close() {
+      await jobs.close();
+      await blobs.close();
     },
   };
   return historyShop;

@@ -1,7 +1,9 @@
 export { type DeadLetter, type DeadLetterPage } from './dead-jobs';
 export * from './dead-letter-sources';
 export { JobLost, PermanentJobError } from './failure';
+export * from './file-import';
 export * from './jobs';
+export { LineProblem, malformedLine, readJsonObject, splitCsv, type Cell } from './lines';
 export * from './merge-newest-first';
 export * from './migrations';
 export * from './operations';

@@ -2,4 +2,5 @@ export { MOST_PUT_BYTES, PART_BYTES, type BlobInfo, type BlobStore, type Uploade
 export * from './config';
 export * from './migrations';
 export * from './open-blob-store';
+export * from './upload-handlers';
 export * from './uploads';

@@ -83,29 +83,9 @@ const CLEAN_BATCH = 50;
 const KEEP_UNRELEASED_MS = 30 * 24 * 3_600_000;
 
 /**
- * The uploads of a service, whose database has `storageMigrations()`. A service that imports files does:
- *
- * ```ts
- * const blobs = life.own(await openBlobStore({ url: config.STORAGE_URL, db: pool, logger }));
- * const uploads = createUploads({
- *   db, blobs,
- *   kinds: {
- *     'product-import': {
- *       maxBytes: 1024 ** 3,
- *       contentTypes: ['application/x-ndjson', 'text/csv'],
- *       async complete(tx, file) {
- *         const job = await trackJob(tx, { type: 'product-import' });
- *         await jobs.enqueue(tx, 'product-import', { jobId: job.id, uploadId: file.uploadId, name: file.name, offset: 0 });
- *         return job.id;
- *       },
- *     },
- *   },
- * });
- * ```
- *
- * Each step of the job reads a piece, `blobs.read(name, { from: offset, length })`, and commits its effect with the next offset; the
- * last one calls `uploads.release(tx, uploadId)` in its transaction and `uploads.remove(uploadId)` behind it. A minute's round calls
- * `uploads.cleanUp(new Date(clock.now() - 24 * 3_600_000))`.
+ * The uploads of a service, whose database has `storageMigrations()`. `importedFiles` of `@headroom/jobs` is a kind that is read line
+ * by line. The work on a file ends with `uploads.release(tx, uploadId)` in its last transaction and `uploads.remove(uploadId)` behind
+ * it. A minute's round calls `uploads.cleanUp(new Date(clock.now() - 24 * 3_600_000))`.
  */
 export function createUploads(deps: {
   db: Database;

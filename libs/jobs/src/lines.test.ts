@@ -1,13 +1,16 @@
 import { parse } from 'csv-parse/sync';
 import fc from 'fast-check';
 import {
-  LONGEST_LINE_BYTES,
+  LineProblem,
+  readJsonObject,
   readLines,
   splitCsv,
   START,
-  type ImportFormat,
+  type LineFormat,
   type Place,
-} from './import-lines';
+} from './lines';
+
+const LONGEST_LINE_BYTES = 131_072;
 
 async function* inPieces(bytes: Uint8Array, sizeBytes: number) {
   for (let at = 0; at < bytes.length; at += sizeBytes)
@@ -16,10 +19,11 @@ async function* inPieces(bytes: Uint8Array, sizeBytes: number) {
 const bytesOf = (content: string | Uint8Array) =>
   typeof content === 'string' ? Buffer.from(content) : content;
 
-async function read(format: ImportFormat, content: string | Uint8Array, pieceBytes = 65_536, from = START) {
+async function read(format: LineFormat, content: string | Uint8Array, pieceBytes = 65_536, from = START) {
   const lines = [];
   const bytes = bytesOf(content);
-  for await (const line of readLines(format, inPieces(bytes.subarray(from.offset), pieceBytes), from))
+  const chunks = inPieces(bytes.subarray(from.offset), pieceBytes);
+  for await (const line of readLines(format, chunks, { from, longestBytes: LONGEST_LINE_BYTES }))
     lines.push(line);
   return lines;
 }
@@ -130,7 +134,7 @@ describe('records of CSV', () => {
   });
 });
 
-it.each<ImportFormat>(['ndjson', 'csv'])(
+it.each<LineFormat>(['ndjson', 'csv'])(
   'reads the same lines of %s in any pieces and from any place on',
   async (format) => {
     const line = fc.oneof(
@@ -174,3 +178,10 @@ it.each<ImportFormat>(['ndjson', 'csv'])(
     );
   },
 );
+
+it('takes an object that looks like a problem for an object', () => {
+  const text = '{"code":"LINE_MALFORMED","reason":"none"}';
+  expect(readJsonObject(text)).not.toBeInstanceOf(LineProblem);
+  expect(readJsonObject('[1]')).toBeInstanceOf(LineProblem);
+  expect(readJsonObject('{"a":')).toBeInstanceOf(LineProblem);
+});

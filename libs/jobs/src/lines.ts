@@ -1,5 +1,5 @@
-/** The forms of a file that can be imported: https://github.com/ndjson/ndjson-spec, and RFC 4180. */
-export type ImportFormat = 'ndjson' | 'csv';
+/** The forms of a file of lines: https://github.com/ndjson/ndjson-spec, and RFC 4180. */
+export type LineFormat = 'ndjson' | 'csv';
 
 /** A place in a file where reading can begin. */
 export interface Place {
@@ -13,10 +13,12 @@ export interface Place {
 
 export const START: Place = { offset: 0, line: 1, skipping: false };
 
-/** What is wrong with a line, for the one who sent it. */
-export interface LineProblem {
-  code: string;
-  reason: string;
+/** What is wrong with a line, for the one who sent it. A class, so that no content of a line can be taken for one. */
+export class LineProblem {
+  constructor(
+    readonly code: string,
+    readonly reason: string,
+  ) {}
 }
 
 /** A record, or what is wrong with it, or only how far reading has come (a blank line, a piece of one that is too long). */
@@ -33,21 +35,16 @@ export interface ReadLine {
 export type Cell = string | undefined;
 
 /**
- * The longest line, and the longest CSV record, in bytes. Every product that is valid fits, even if each of its characters is
- * escaped as JSON can: a description of 10,000 characters then takes 120,000 bytes.
- */
-export const LONGEST_LINE_BYTES = 131_072;
-
-/**
  * The lines of a file from a place on, as they are read: `chunks` are its bytes from there. Holds one chunk and one line in
- * memory. Lines end with LF or CRLF, the last one also with the file; bytes that are not UTF-8 are a problem of their line. In
- * CSV a quoted cell may hold line breaks. Where its quotes do not match, the line that the record begins on is a problem and
- * reading goes on behind that line, so that one forgotten quote spoils no other record.
+ * memory. A line, or a CSV record, has at most `longestBytes`: a longer one is a problem, and so are bytes that are not UTF-8.
+ * Lines end with LF or CRLF, the last one also with the file. In CSV a quoted cell may hold line breaks. Where its quotes do not
+ * match, the line that the record begins on is a problem and reading goes on behind that line, so that one forgotten quote
+ * spoils no other record.
  */
 export async function* readLines(
-  format: ImportFormat,
+  format: LineFormat,
   chunks: AsyncIterable<Uint8Array>,
-  from: Place = START,
+  { from = START, longestBytes }: { from?: Place; longestBytes: number },
 ): AsyncGenerator<ReadLine> {
   const cut = format === 'csv' ? cutCsv : cutLine;
   let rest: Buffer = Buffer.alloc(0);
@@ -58,7 +55,7 @@ export async function* readLines(
     let at = 0;
     while (at < rest.length) {
       const piece = rest.subarray(at);
-      const found = place.skipping ? skip(piece) : cut(piece, ended);
+      const found = place.skipping ? skip(piece) : cut(piece, ended, longestBytes);
       if (!found) break;
       const { line } = place;
       at += found.bytes;
@@ -91,45 +88,48 @@ const LF = 0x0a;
 const CR = 0x0d;
 const QUOTE = 0x22;
 
-function cutLine(piece: Buffer, ended: boolean): Found | undefined {
+function cutLine(piece: Buffer, ended: boolean, longestBytes: number): Found | undefined {
   const end = piece.indexOf(LF);
   const bytes = end >= 0 ? end : piece.length;
-  if (bytes > LONGEST_LINE_BYTES) return tooLong(end, piece);
+  if (bytes > longestBytes) return tooLong(end, piece, longestBytes);
   if (end < 0 && !ended) return undefined;
   return { bytes: end < 0 ? bytes : bytes + 1, lines: 1, content: decode(piece.subarray(0, bytes)) };
 }
 
-function cutCsv(piece: Buffer, ended: boolean): Found | undefined {
+function cutCsv(piece: Buffer, ended: boolean, longestBytes: number): Found | undefined {
   const firstEnd = piece.indexOf(LF);
+  /** Quotes behind the longest record are not looked for. */
+  const upTo = (lineEnd: number) => Math.min(lineEnd < 0 ? piece.length : lineEnd, longestBytes + 1);
   let end = firstEnd;
   // Outside of quotes their number is even: a doubled quote inside of a cell counts twice.
-  let quotes = countQuotes(piece, 0, end < 0 ? piece.length : end);
-  while (end >= 0 && end <= LONGEST_LINE_BYTES && quotes % 2 === 1) {
+  let quotes = countQuotes(piece, 0, upTo(end));
+  while (end >= 0 && end <= longestBytes && quotes % 2 === 1) {
     const next = piece.indexOf(LF, end + 1);
-    quotes += countQuotes(piece, end, next < 0 ? piece.length : next);
+    quotes += countQuotes(piece, end, upTo(next));
     end = next;
   }
   const bytes = end >= 0 ? end : piece.length;
-  if (bytes <= LONGEST_LINE_BYTES) {
+  if (bytes <= longestBytes) {
     if (end < 0 && !ended) return undefined;
     const lines = firstEnd === end ? 1 : piece.subarray(0, bytes).toString('latin1').split('\n').length;
     const content = decode(piece.subarray(0, bytes));
     const isRecord = content.text === undefined || splitCsv(content.text) !== undefined;
     if (isRecord && quotes % 2 === 0) return { bytes: end < 0 ? bytes : bytes + 1, lines, content };
   }
-  if (firstEnd < 0 ? piece.length > LONGEST_LINE_BYTES : firstEnd > LONGEST_LINE_BYTES)
-    return tooLong(firstEnd, piece);
+  if (firstEnd < 0 ? piece.length > longestBytes : firstEnd > longestBytes)
+    return tooLong(firstEnd, piece, longestBytes);
   return {
     bytes: firstEnd < 0 ? piece.length : firstEnd + 1,
     lines: 1,
-    content: { problem: { code: 'LINE_MALFORMED', reason: QUOTES_REASON } },
+    content: { problem: malformedLine(quotesReason(longestBytes)) },
   };
 }
 
-const QUOTES_REASON = `the quotes do not match within ${LONGEST_LINE_BYTES} bytes: a cell with a quote stands in quotes, and each quote in it twice`;
+const quotesReason = (longestBytes: number) =>
+  `the quotes do not match within ${longestBytes} bytes: a cell with a quote stands in quotes, and each quote in it twice`;
 
-function tooLong(end: number, piece: Buffer): Found {
-  const problem = { code: 'LINE_TOO_LONG', reason: `must be at most ${LONGEST_LINE_BYTES} bytes` };
+function tooLong(end: number, piece: Buffer, longestBytes: number): Found {
+  const problem = new LineProblem('LINE_TOO_LONG', `must be at most ${longestBytes} bytes`);
   return { ...throughEnd(end, piece), content: { problem } };
 }
 
@@ -140,12 +140,7 @@ const throughEnd = (end: number, piece: Buffer) =>
 
 function countQuotes(piece: Buffer, from: number, to: number): number {
   let count = 0;
-  for (
-    let at = piece.indexOf(QUOTE, from);
-    at >= 0 && at < to && at <= LONGEST_LINE_BYTES;
-    at = piece.indexOf(QUOTE, at + 1)
-  )
-    count += 1;
+  for (let at = piece.indexOf(QUOTE, from); at >= 0 && at < to; at = piece.indexOf(QUOTE, at + 1)) count += 1;
   return count;
 }
 
@@ -156,7 +151,7 @@ function decode(bytes: Buffer): Pick<ReadLine, 'text' | 'problem'> {
     const text = utf8.decode(bytes.at(-1) === CR ? bytes.subarray(0, -1) : bytes);
     return /\S/.test(text) ? { text } : {};
   } catch {
-    return { problem: { code: 'ENCODING_INVALID', reason: 'must be UTF-8' } };
+    return { problem: new LineProblem('ENCODING_INVALID', 'must be UTF-8') };
   }
 }
 
@@ -175,3 +170,19 @@ export function splitCsv(text: string): Cell[] | undefined {
 }
 
 const CELL = /(?:"([^"]*(?:""[^"]*)*)"|([^",\n]*))(,|$)/y;
+
+/** The members of a line of NDJSON, or what is wrong with it. */
+export function readJsonObject(text: string): Record<string, unknown> | LineProblem {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return malformedLine('is not valid JSON');
+  }
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : malformedLine('must be a JSON object');
+}
+
+/** A line whose form is wrong. */
+export const malformedLine = (reason: string) => new LineProblem('LINE_MALFORMED', reason);
