@@ -1,11 +1,12 @@
 import { UsageError } from '@headroom/shop-api';
 import { parseArgs } from 'node:util';
 import type { Lab, LabResult } from './lab';
+import { frozenMail } from './a6-frozen-mail';
 import { leaks } from './m13-leaks';
 import { rateLimits } from './r2-rate-limits';
 
 /** `npm run lab -- ID`: one technique's figure, with a verdict. */
-const LABS: readonly Lab[] = [leaks, rateLimits];
+const LABS: readonly Lab[] = [frozenMail, leaks, rateLimits];
 
 async function main(): Promise<number> {
   const [id, ...rest] = process.argv.slice(2);

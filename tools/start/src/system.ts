@@ -66,7 +66,7 @@ export function systemProcesses(options: Running, secrets: Secrets): ProcessSpec
         USER_SHARD_URLS: (['user_1', 'user_2', 'user_3'] as const).map(database).join(','),
         JWT_PRIVATE_KEYS: secrets.jwtPrivateKey,
         SIGNING_SECRET: secrets.signingSecret,
-        MAIL_INBOX: '1',
+        ...(process.env['SMTP_URL'] ? { SMTP_URL: process.env['SMTP_URL'] } : { MAIL_INBOX: '1' }),
         QUERY_ADDRESS,
         ADMIN_EMAIL: secrets.adminEmail,
         ADMIN_PASSWORD: secrets.adminPassword,
