@@ -5,7 +5,7 @@ import { Fault, uuidv7 } from '@headroom/resilience';
 import { createRpcClient, serveGrpc, withCallContext, type RpcClient } from '@headroom/rpc';
 import { createUploads, openBlobStore, type BlobStore, type Uploads } from '@headroom/storage';
 import { silentLogger } from '@headroom/telemetry';
-import { eventually, interrupted } from '@headroom/testing';
+import { eventually, interrupted, trustTokens } from '@headroom/testing';
 import { openCatalogShop, type CatalogShop } from '../test/catalog-shop';
 import { picture, pngBomb } from '../test/pictures';
 import { imageService } from './image-api';
@@ -344,14 +344,7 @@ describe('pictures of products', () => {
         host: '127.0.0.1',
         port: 0,
         services: [imageService({ blobs }), uploadService({ db: shop.db, uploads })],
-        verifyToken: async (token) => ({
-          userId: uuidv7(),
-          sessionId: uuidv7(),
-          role: token === 'admin' ? 'admin' : 'customer',
-          tier: 'free',
-          issuedAtSeconds: 0,
-          expiresAtSeconds: 0,
-        }),
+        verifyToken: trustTokens,
         logger: silentLogger,
         graceMs: 100,
       });

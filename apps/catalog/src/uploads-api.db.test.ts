@@ -3,7 +3,7 @@ import { PermanentJobError } from '@headroom/jobs';
 import { uuidv7 } from '@headroom/resilience';
 import { createRpcClient, serveGrpc, withCallContext } from '@headroom/rpc';
 import { silentLogger } from '@headroom/telemetry';
-import { eventually } from '@headroom/testing';
+import { eventually, trustTokens } from '@headroom/testing';
 import { openImportShop, type ImportShop } from '../test/import-shop';
 import { PRODUCT_IMPORT, workOnImports } from './import';
 import { operationsService } from './operations-api';
@@ -23,11 +23,7 @@ beforeAll(async () => {
     host: '127.0.0.1',
     port: 0,
     services: [uploadService({ db, uploads: shop.uploads }), operationsService({ db, jobs })],
-    verifyToken: (token) =>
-      Promise.resolve({
-        ...{ userId: uuidv7(), sessionId: uuidv7(), tier: 'free', issuedAtSeconds: 0, expiresAtSeconds: 0 },
-        role: token === 'admin' ? ('admin' as const) : ('customer' as const),
-      }),
+    verifyToken: trustTokens,
     logger: silentLogger,
     graceMs: 100,
   });

@@ -2,11 +2,10 @@ import { catalogV1 } from '@headroom/contracts';
 import { jobsMigrations } from '@headroom/jobs';
 import { messagingMigrations } from '@headroom/messaging';
 import { migrationsDirectory, openDatabase, sql, type Database } from '@headroom/postgres';
-import { uuidv7 } from '@headroom/resilience';
 import { createRpcClient, serveGrpc, withCallContext, type RpcClient } from '@headroom/rpc';
 import { storageMigrations } from '@headroom/storage';
 import { silentLogger } from '@headroom/telemetry';
-import { createTestDatabase, ManualClock, type TestDatabase } from '@headroom/testing';
+import { createTestDatabase, ManualClock, trustTokens, type TestDatabase } from '@headroom/testing';
 import { catalogService } from '../src/api';
 import { trackContention, type Contention } from '../src/contention';
 import { directoryService } from '../src/directory';
@@ -60,14 +59,7 @@ export async function openCatalogShop(
       catalogService({ db, clock, holds, shopCurrency: 'EUR', holdTtlSeconds: 900 }),
       directoryService({ db }),
     ],
-    verifyToken: async (token) => ({
-      userId: uuidv7(),
-      sessionId: uuidv7(),
-      role: token === 'admin' ? 'admin' : 'customer',
-      tier: 'free',
-      issuedAtSeconds: 0,
-      expiresAtSeconds: 0,
-    }),
+    verifyToken: trustTokens,
     logger: silentLogger,
     graceMs: 100,
   });

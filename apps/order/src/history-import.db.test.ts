@@ -5,7 +5,7 @@ import { Fault, systemClock, uuidv7 } from '@headroom/resilience';
 import { createRpcClient, serveGrpc, withCallContext } from '@headroom/rpc';
 import { createUploads } from '@headroom/storage';
 import { silentLogger } from '@headroom/telemetry';
-import { eventProblems, eventually } from '@headroom/testing';
+import { eventProblems, eventually, trustTokens } from '@headroom/testing';
 import fc from 'fast-check';
 import { addSkus, openHistoryShop, type HistoryLine, type HistoryShop } from '../test/history-shop';
 import { openOrderShop, type OrderShop } from '../test/order-shop';
@@ -343,14 +343,7 @@ describe('over the wire and by the real queue', () => {
       host: '127.0.0.1',
       port: 0,
       services: [operationsService({ db, jobs }), uploadService({ db, uploads })],
-      verifyToken: async (token) => ({
-        userId: token,
-        sessionId: '',
-        role: token === 'admin' ? 'admin' : 'customer',
-        tier: 'free',
-        issuedAtSeconds: 0,
-        expiresAtSeconds: 0,
-      }),
+      verifyToken: trustTokens,
       logger: silentLogger,
     });
     const address = `127.0.0.1:${server.port}`;

@@ -7,7 +7,7 @@ import { systemClock, type Clock } from '@headroom/resilience';
 import { createRpcClient, serveGrpc, withCallContext, type RpcClient } from '@headroom/rpc';
 import { openBlobStore, storageMigrations, type BlobStore } from '@headroom/storage';
 import { silentLogger } from '@headroom/telemetry';
-import { createTestDatabase, type TestDatabase } from '@headroom/testing';
+import { createTestDatabase, trustTokens, type TestDatabase } from '@headroom/testing';
 import { join } from 'node:path';
 import { adminQueryService } from '../src/admin-query';
 import { createExports, EXPORT_QUEUES } from '../src/exports';
@@ -57,15 +57,7 @@ export async function startProjectorSystem(clock: Clock = systemClock): Promise<
       adminQueryService({ db: views.db, liveViews, exports }),
       operationsService({ db: views.db, jobs }),
     ],
-    verifyToken: (token) =>
-      Promise.resolve({
-        userId: token,
-        sessionId: 'session',
-        role: token.startsWith('admin') ? 'admin' : 'customer',
-        tier: 'free',
-        issuedAtSeconds: 0,
-        expiresAtSeconds: 0,
-      }),
+    verifyToken: trustTokens,
     logger: silentLogger,
     graceMs: 100,
   });

@@ -4,7 +4,7 @@ import { sql, type Database, type SqlPart } from '@headroom/postgres';
 import { systemClock, type Clock } from '@headroom/resilience';
 import { createRpcClient, serveGrpc, withCallContext, type GrpcService, type RpcClient } from '@headroom/rpc';
 import { silentLogger } from '@headroom/telemetry';
-import { createTestDatabase, eventually, type TestDatabase } from '@headroom/testing';
+import { createTestDatabase, eventually, trustTokens, type TestDatabase } from '@headroom/testing';
 import { join } from 'node:path';
 import { publishKnown, startActivityBuffer, type ActivityBuffer } from '../src/activity';
 import { recommendationService } from '../src/api';
@@ -51,15 +51,7 @@ export async function startRecommendationSystem(
     host: '127.0.0.1',
     port: 0,
     services: [recommendationService({ db, liveModel, activity, clock }), ...(options.services?.(db) ?? [])],
-    verifyToken: (token) =>
-      Promise.resolve({
-        userId: token,
-        sessionId: 'session',
-        role: token.startsWith('admin') ? 'admin' : 'customer',
-        tier: 'free',
-        issuedAtSeconds: 0,
-        expiresAtSeconds: 0,
-      }),
+    verifyToken: trustTokens,
     logger: silentLogger,
     graceMs: 100,
   });

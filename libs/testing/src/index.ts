@@ -6,3 +6,4 @@ export * from './next-step';
 export * from './test-database';
 export * from './foreign-keys';
 export * from './s3-server';
+export * from './trust-tokens';
