@@ -23,4 +23,6 @@ export const projectorConfig = {
   ...SHOP_CONFIG,
   ...STORAGE_CONFIG,
   VIEW_GRACE_SECONDS: integer({ default: 30, min: 1, max: 86_400 }),
+  /** Between two refreshes of the reports by product and category, which must never be three minutes old. */
+  REPORT_SECONDS: integer({ default: 60, min: 1, max: 90 }),
 } satisfies ConfigSpec;

@@ -65,6 +65,7 @@ void runService(
         views: VIEWS,
         logger,
         graceMs: config.VIEW_GRACE_SECONDS * 1_000,
+        reportIntervalMs: config.REPORT_SECONDS * 1_000,
       });
       life.live(() => projection.fatal());
       const exports = await workOnExports({ db: bulk, jobs, blobs, liveViews });

@@ -10,6 +10,7 @@ const moneyOf = (money: { amountMinor: number; currency: string }) => ({
 export const orderMessage = (row: OrderRow): orderV1.Order => ({
   id: row.id,
   userId: row.user_id ?? '',
+  ...(row.external_id === null ? {} : { externalId: row.external_id }),
   status: row.status,
   paymentStatus: row.payment_status,
   cancelReason: row.cancel_reason ?? '',

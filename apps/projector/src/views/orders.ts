@@ -5,7 +5,7 @@ import { idsOf, jsonRows, ordersOf, type View } from './view';
 /** The order history of each user, and of the shop: one row per order with its newest state. */
 export const orders: View = {
   name: 'orders',
-  shape: 1,
+  shape: 2,
   topics: [TOPICS.order],
   subjects: ['order'],
 
@@ -21,7 +21,8 @@ export const orders: View = {
       total_minor bigint not null,
       currency text not null,
       placed_at timestamptz not null,
-      updated_at timestamptz not null
+      updated_at timestamptz not null,
+      external_id text
     );
     create index orders_by_user on ${schema}.orders (user_id, id)`,
 
@@ -29,6 +30,7 @@ export const orders: View = {
     const rows = ordersOf(events).map(({ order, version }) => ({
       id: order.id,
       user_id: order.userId || null,
+      external_id: order.externalId,
       version,
       status: order.status,
       payment_status: order.paymentStatus,
@@ -41,16 +43,17 @@ export const orders: View = {
     }));
     if (rows.length === 0) return;
     await tx.execute(sql('orders.apply')`
-      insert into ${schema}.orders as known (id, user_id, version, status, payment_status, cancel_reason, items,
-        total_minor, currency, placed_at, updated_at)
-      select id, user_id, version, status, payment_status, cancel_reason, items, total_minor, currency, placed_at, updated_at
-      from json_to_recordset(${jsonRows(rows)}::json) as r (id uuid, user_id uuid, version bigint, status text,
-        payment_status text, cancel_reason text, items jsonb, total_minor bigint, currency text, placed_at timestamptz,
-        updated_at timestamptz)
-      on conflict (id) do update set (user_id, version, status, payment_status, cancel_reason, items, total_minor,
-        currency, placed_at, updated_at) = (excluded.user_id, excluded.version, excluded.status,
-        excluded.payment_status, excluded.cancel_reason, excluded.items, excluded.total_minor, excluded.currency,
-        excluded.placed_at, excluded.updated_at)
+      insert into ${schema}.orders as known (id, user_id, external_id, version, status, payment_status, cancel_reason,
+        items, total_minor, currency, placed_at, updated_at)
+      select id, user_id, external_id, version, status, payment_status, cancel_reason, items, total_minor, currency,
+        placed_at, updated_at
+      from json_to_recordset(${jsonRows(rows)}::json) as r (id uuid, user_id uuid, external_id text, version bigint,
+        status text, payment_status text, cancel_reason text, items jsonb, total_minor bigint, currency text,
+        placed_at timestamptz, updated_at timestamptz)
+      on conflict (id) do update set (user_id, external_id, version, status, payment_status, cancel_reason, items,
+        total_minor, currency, placed_at, updated_at) = (excluded.user_id, excluded.external_id, excluded.version,
+        excluded.status, excluded.payment_status, excluded.cancel_reason, excluded.items, excluded.total_minor,
+        excluded.currency, excluded.placed_at, excluded.updated_at)
       where known.version < excluded.version`);
   },
 
@@ -66,6 +69,8 @@ export interface OrderRow {
   id: string;
   /** Null: imported history that belongs to no account. */
   user_id: string | null;
+  /** Null: no history. */
+  external_id: string | null;
   version: bigint;
   status: string;
   payment_status: string;
@@ -83,8 +88,8 @@ export interface OrderRow {
   updated_at: Date;
 }
 
-const COLUMNS = sql.part`id, user_id, version, status, payment_status, cancel_reason, items, total_minor, currency, placed_at,
-  updated_at`;
+const COLUMNS = sql.part`id, user_id, external_id, version, status, payment_status, cancel_reason, items, total_minor, currency,
+  placed_at, updated_at`;
 
 /** Everybody's orders, newest first; keyset by id over the primary key: an order's id is a UUIDv7 of when it was placed. */
 export function listAllOrders(

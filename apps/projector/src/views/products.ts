@@ -80,8 +80,9 @@ export const products: View = {
     create index popularity_changes_by_product on ${schema}.popularity_changes (product_id)`,
 
   async apply(tx, schema, { events }, nowMs) {
-    await applyProducts(tx, schema, events);
-    await applyStock(tx, schema, events);
+    const stocks = stocksOf(events);
+    await applyProducts(tx, schema, events, stocks);
+    await applyStock(tx, schema, [...stocks.values()]);
     await notePopularity(tx, schema, events, nowMs);
   },
 
@@ -120,7 +121,33 @@ function scopeIndexes(schema: SqlPart, scope: string): SqlPart {
     ${index('popular', sql.part`popular, id`)}`;
 }
 
-async function applyProducts(tx: Tx, schema: SqlPart, events: readonly DomainEvent[]): Promise<void> {
+interface StockRow {
+  id: string;
+  stock_version: number;
+  available: number;
+}
+
+/** What the events say of stock last, by product. */
+const stocksOf = (events: readonly DomainEvent[]) =>
+  new Map<string, StockRow>(
+    newestOf(events)
+      .filter((event) => isUnder(event, 'catalog.stock-'))
+      .map(({ data: { productId: id, available }, aggregateversion: stock_version }) => [
+        id,
+        { id, stock_version, available },
+      ]),
+  );
+
+/**
+ * A product that is new comes with its stock where the batch has both, as it has after its creation: `in_stock` is in most of the
+ * table's indexes, so that each of them would otherwise be written twice.
+ */
+async function applyProducts(
+  tx: Tx,
+  schema: SqlPart,
+  events: readonly DomainEvent[],
+  stocks: ReadonlyMap<string, StockRow>,
+): Promise<void> {
   const rows = newestOf(events)
     .filter((event) => isUnder(event, 'catalog.product-') || isUnder(event, 'catalog.price-'))
     .map((event) => {
@@ -139,17 +166,20 @@ async function applyProducts(tx: Tx, schema: SqlPart, events: readonly DomainEve
         archived: product.archived,
         created_at: product.createdAt,
         updated_at: product.updatedAt,
+        stock_version: 0,
+        available: 0,
+        ...stocks.get(product.id),
       };
     });
   if (rows.length === 0) return;
   const columns = sql.part`id, version, slug, sku, name, description, category, price_minor, currency, image_url, archived,
     created_at, updated_at`;
   await tx.execute(sql('products.apply')`
-    insert into ${schema}.products as known (${columns})
-    select ${columns}
+    insert into ${schema}.products as known (${columns}, stock_version, available)
+    select ${columns}, stock_version, available
     from json_to_recordset(${jsonRows(rows)}::json) as r (id uuid, version bigint, slug text, sku text, name text,
       description text, category text, price_minor bigint, currency text, image_url text, archived boolean,
-      created_at timestamptz, updated_at timestamptz)
+      created_at timestamptz, updated_at timestamptz, stock_version bigint, available bigint)
     on conflict (id) do update set (version, slug, sku, name, description, category, price_minor, currency, image_url,
       archived, created_at, updated_at) = (excluded.version, excluded.slug, excluded.sku, excluded.name,
       excluded.description, excluded.category, excluded.price_minor, excluded.currency, excluded.image_url,
@@ -157,19 +187,14 @@ async function applyProducts(tx: Tx, schema: SqlPart, events: readonly DomainEve
     where known.version < excluded.version`);
 }
 
-async function applyStock(tx: Tx, schema: SqlPart, events: readonly DomainEvent[]): Promise<void> {
-  const rows = newestOf(events)
-    .filter((event) => isUnder(event, 'catalog.stock-'))
-    .map(({ data: stock, aggregateversion: version }) => ({
-      id: stock.productId,
-      version,
-      available: stock.available,
-    }));
+async function applyStock(tx: Tx, schema: SqlPart, rows: readonly StockRow[]): Promise<void> {
   if (rows.length === 0) return;
   await tx.execute(sql('products.apply-stock')`
     insert into ${schema}.products as known (id, stock_version, available)
-    select id, version, available
-    from json_to_recordset(${jsonRows(rows)}::json) as r (id uuid, version bigint, available bigint)
+    select id, stock_version, available
+    from json_to_recordset(${jsonRows(rows)}::json) as r (id uuid, stock_version bigint, available bigint)
+    where not exists (
+      select from ${schema}.products as p where p.id = r.id and p.stock_version >= r.stock_version)
     on conflict (id) do update set stock_version = excluded.stock_version, available = excluded.available
     where known.stock_version < excluded.stock_version`);
 }
