@@ -4,6 +4,7 @@ export * from './answer-checker';
 export * from './api-types';
 export * from './event-stream';
 export type { components, paths } from './gen/api';
+export * from './jobs';
 export * from './odd-requests';
 export * from './openapi-document';
 export * from './parallel';

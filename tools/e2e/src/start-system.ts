@@ -8,7 +8,7 @@ declare global {
 export default async function globalSetup(): Promise<void> {
   // The throttle would see all tests as one address.
   const system = await startSystem({
-    env: { SIGN_IN_LIMITS: 'account=10/15min,address=100000/15min', LOG_LEVEL: 'warn' },
+    env: { SIGN_IN_LIMITS: 'account=10/15min,address=100000/15min', LOG_LEVEL: 'warn', REPORT_SECONDS: '2' },
   });
   globalThis.headroomSystem = system;
   const { gateway, payment, admin, ports, dataDirectory } = system;

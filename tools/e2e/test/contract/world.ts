@@ -3,6 +3,7 @@ import { eventually } from '@headroom/testing';
 import { randomUUID } from 'node:crypto';
 import {
   appendPoison,
+  finishedJob,
   openEventStream,
   png,
   recorded,
@@ -54,15 +55,12 @@ export async function createWorld(system: SystemAddresses) {
   const asAdmin = bearer(adminToken);
   const asCustomer = bearer(customer.token);
 
-  const finishedJob = async (request: RecordedRequest): Promise<string> => {
+  const succeeded = async (request: RecordedRequest): Promise<string> => {
     const { status, text } = await send(system.gateway, request);
     if (status !== 202) throw new Error(`${request.path} answered ${status}: ${text}`);
-    const { id } = JSON.parse(text) as { id: string };
-    await eventually(async () => {
-      const { body } = await shop.request('GET', `/v1/admin/jobs/${id}`, { token: adminToken });
-      expect(body['status']).toBe('succeeded');
-    }, 30_000);
-    return id;
+    const job = await finishedJob(shop, adminToken, (JSON.parse(text) as { id: string }).id);
+    expect(job).toMatchObject({ status: 'succeeded' });
+    return job.id;
   };
   const placed = async (payment: string, token = customer.token) =>
     (await shop.checkout(token, [{ productId: product.id, quantity: 1 }], { payment })).body.id;
@@ -80,7 +78,7 @@ export async function createWorld(system: SystemAddresses) {
   const [orderId, declinedId, jobId, exportId] = await Promise.all([
     settled('tok_ok'),
     settled('tok_declined'),
-    finishedJob(
+    succeeded(
       await recorded((api) =>
         api.PUT('/v1/admin/products/{id}/image', {
           params: { path: { id: product.id } },
@@ -90,7 +88,7 @@ export async function createWorld(system: SystemAddresses) {
         }),
       ),
     ),
-    finishedJob(
+    succeeded(
       await recorded((api) =>
         api.POST('/v1/admin/reports/sales/exports', {
           headers: asAdmin,
