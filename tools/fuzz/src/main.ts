@@ -68,8 +68,10 @@ async function main(): Promise<number> {
     // What the services say while requests make no sense is for whoever looks into a failure.
     if (failed.length > 0 && system) say(`${system.output().slice(-20_000)}\n`);
     if (options.json) process.stdout.write(`${JSON.stringify({ seed, seconds, runs }, null, 2)}\n`);
-    for (const { name, passed } of runs)
-      say(`${name}: ${passed ? 'no violation' : 'VIOLATIONS, see above'}\n`);
+    for (const { name, passed, operations, violating } of runs)
+      say(
+        `${name}: ${operations} operations, ${passed ? 'no violation' : `${violating} VIOLATING, see above`}\n`,
+      );
     return failed.length === 0 ? 0 : 1;
   } finally {
     await system?.remove();

@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** The fuzzer, a Python program (https://schemathesis.readthedocs.io, MIT), in an environment of its own. */
@@ -44,6 +45,9 @@ export interface FuzzRun {
   /** What the run is called. */
   name: string;
   passed: boolean;
+  /** Operations that were tried, and those of them whose answers are not as the document says. */
+  operations: number;
+  violating: number;
   output: string;
 }
 
@@ -62,6 +66,8 @@ export function runFuzzer(options: {
   onOutput(text: string): void;
 }): Promise<FuzzRun> {
   const { name, gateway, seconds, seed, token, excludedPaths, onOutput } = options;
+  const directory = mkdtempSync(join(tmpdir(), 'headroom-fuzz-'));
+  const report = join(directory, 'report.xml');
   const child = spawn(
     PROGRAM,
     [
@@ -71,7 +77,7 @@ export function runFuzzer(options: {
       ...['--workers', '1'],
       ...['--seed', String(seed), '--generation-database', 'none', '--no-shrink', '--continue-on-failure'],
       ...['--checks', CHECKS.join(','), '--request-timeout', '15', '--warnings', 'off'],
-      ...['--suppress-health-check', 'all'],
+      ...['--suppress-health-check', 'all', '--report', 'junit', '--report-junit-path', report],
       ...(token === undefined ? [] : ['--header', `Authorization: Bearer ${token}`]),
       ...excludedPaths.flatMap((path) => ['--exclude-path-regex', path]),
     ],
@@ -88,8 +94,21 @@ export function runFuzzer(options: {
     });
   return new Promise((resolve, reject) => {
     child.once('error', reject);
-    child.once('close', (code) => resolve({ name, passed: code === 0, output }));
+    child.once('close', (code) => {
+      const counts = countsOf(report);
+      rmSync(directory, { recursive: true });
+      resolve({ name, passed: code === 0, ...counts, output });
+    });
   });
+}
+
+/** From a JUnit report, which has one case for each operation; none where there is no report. */
+function countsOf(report: string): Pick<FuzzRun, 'operations' | 'violating'> {
+  const suites = existsSync(report)
+    ? (/<testsuites[^>]*>/.exec(readFileSync(report, 'utf8'))?.[0] ?? '')
+    : '';
+  const count = (name: string) => Number(new RegExp(` ${name}="(\\d+)"`).exec(suites)?.[1] ?? 0);
+  return { operations: count('tests'), violating: count('failures') + count('errors') };
 }
 
 const CHECKS = [
