@@ -69,7 +69,8 @@ it('loses by kill -9 only what it took since its last write', async () => {
 it('loses nothing by a stop in good order', async () => {
   const { taken, recorded } = await takeUntil('SIGTERM');
   expect(taken.length).toBeGreaterThan(0);
-  expect([...recorded].sort()).toEqual([...taken].sort());
+  // An append whose answer came too late is made again, so that some may stand twice.
+  expect([...new Set(recorded)].sort()).toEqual([...taken].sort());
 }, 60_000);
 
 describe('what people looked at', () => {

@@ -55,7 +55,7 @@ const stages: Stage[] = [
   {
     name: 'unit',
     what: 'unit, data and message tests on an embedded PostgreSQL',
-    run: () => jest('unit', ['--config', 'jest.config.js']),
+    run: () => jest('unit', ['--config', 'jest.config.js', '--maxWorkers=100%']),
   },
   {
     name: 'e2e',
