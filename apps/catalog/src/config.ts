@@ -20,5 +20,5 @@ export const catalogConfig = {
   ...STORAGE_CONFIG,
   HOLD_TTL_SECONDS: integer({ default: 900, min: 1, max: 86_400 }),
   /** An import waits while more events than this are on their way to the views. */
-  IMPORT_BACKLOG_EVENTS: integer({ default: 4_000, min: 100, max: 1_000_000 }),
+  IMPORT_BACKLOG_EVENTS: integer({ default: 2_500, min: 100, max: 1_000_000 }),
 };

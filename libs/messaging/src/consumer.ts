@@ -1,6 +1,6 @@
 import { sql, sqlState, type Database, type Tx } from '@headroom/postgres';
 import { Fault, startPoller } from '@headroom/resilience';
-import { counter, inSpan, untraced, type Logger } from '@headroom/telemetry';
+import { counter, inSpan, isRecorded, untraced, type Logger } from '@headroom/telemetry';
 import type { Batch, EventLog, LogRecord, Subscription, TopicSpec } from './event-log';
 import { applyRequeued, copyParked, park, type ParkedRecord } from './parked';
 
@@ -121,9 +121,9 @@ export async function consumeEvents<E = CloudEvent>(options: ConsumerOptions<E>)
     const events = records.map((record) => ({ record, event: parseEvent(record.value) }));
     let settle!: (result: Promise<void>) => void;
     const applied = new Promise<void>((resolve) => (settle = resolve));
-    // Every event that is part of a trace has its span there, which lasts as long as the batch.
+    // Every event that is part of a recorded trace has its span there, which lasts as long as the batch.
     const spans = events.map(({ record, event }) =>
-      (record.headers['traceparent'] ?? event.traceparent)
+      isRecorded(record.headers['traceparent'] ?? event.traceparent)
         ? inEventSpan(record, event, () => applied)
         : applied,
     );

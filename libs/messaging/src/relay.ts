@@ -1,6 +1,14 @@
 import { sql, type Database } from '@headroom/postgres';
 import { startPoller, systemClock, type Clock } from '@headroom/resilience';
-import { counter, currentTraceparent, gauge, inSpan, untraced, type Logger } from '@headroom/telemetry';
+import {
+  counter,
+  currentTraceparent,
+  gauge,
+  inSpan,
+  isRecorded,
+  untraced,
+  type Logger,
+} from '@headroom/telemetry';
 import type { EventLog, OutgoingRecord, TopicSpec } from './event-log';
 import { holdLeases, type Lease } from './leases';
 import { OUTBOX_SHARDS } from './outbox';
@@ -166,23 +174,28 @@ export function startRelay(options: RelayOptions): Relay {
   };
 }
 
-/** Appends the rows as one batch; every event with a trace gets a span of its own, whose id travels on in the record. */
+/** Appends the rows as one batch; every event of a recorded trace gets a span of its own, whose id travels on in the record. */
 async function publish(log: EventLog, rows: readonly OutboxRow[]): Promise<void> {
   const records: OutgoingRecord[] = rows.map((row) => ({
     topic: row.topic,
     key: row.key,
     value: row.event,
-    headers: { 'content-type': 'application/cloudevents+json', ...(row.type ? { ce_type: row.type } : {}) },
+    headers: {
+      'content-type': 'application/cloudevents+json',
+      ...(row.type ? { ce_type: row.type } : {}),
+      ...(row.traceparent ? { traceparent: row.traceparent } : {}),
+    },
   }));
   let settle!: (result: Promise<void>) => void;
   const appended = new Promise<void>((resolve) => (settle = resolve));
   const spans = rows.map((row, index) => {
-    if (row.traceparent === null) return Promise.resolve();
+    const { traceparent } = row;
+    if (!isRecorded(traceparent)) return Promise.resolve();
     return inSpan(
       'outbox publish',
       {
         kind: 'producer',
-        traceparent: row.traceparent,
+        traceparent,
         attributes: {
           'messaging.destination.name': row.topic,
           'messaging.message.id': row.id_of_event ?? '',
@@ -190,7 +203,7 @@ async function publish(log: EventLog, rows: readonly OutboxRow[]): Promise<void>
         },
       },
       () => {
-        records[index]!.headers!['traceparent'] = currentTraceparent() ?? row.traceparent!;
+        records[index]!.headers!['traceparent'] = currentTraceparent() ?? traceparent;
         return appended;
       },
     );

@@ -22,6 +22,8 @@ import {
 } from '@opentelemetry/sdk-trace-base';
 
 const tracer = trace.getTracer('headroom');
+/** True where spans leave the process. */
+let exporting = false;
 
 /**
  * Installs the tracer of this process. Spans are always made (log lines carry their ids, `traceparent` travels on); they
@@ -41,6 +43,7 @@ export async function startTracing(options: {
     exporter = new OTLPTraceExporter({ url: `${options.otlpEndpoint.replace(/\/$/, '')}/v1/traces` });
   }
   if (exporter) processors.push(new BatchSpanProcessor(exporter, { scheduledDelayMillis: 500 }));
+  exporting = exporter !== undefined;
   const provider = new BasicTracerProvider({
     resource: resourceFromAttributes({ 'service.name': options.service, 'service.namespace': 'headroom' }),
     sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.sampleRatio ?? 1) }),
@@ -93,6 +96,16 @@ export function currentTraceparent(): string | undefined {
   const carrier: Record<string, string> = {};
   propagation.inject(context.active(), carrier);
   return carrier['traceparent'];
+}
+
+/**
+ * True where the spans of a trace are kept by somebody: its `traceparent` says that it is recorded, and this process hands spans
+ * over. For work on many traces at once, which would otherwise make a span for each and throw it away.
+ */
+export function isRecorded(traceparent: string | null | undefined): traceparent is string {
+  return (
+    exporting && typeof traceparent === 'string' && (Number.parseInt(traceparent.slice(-2), 16) & 1) === 1
+  );
 }
 
 function contextOf(traceparent: string): Context {

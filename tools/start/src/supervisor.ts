@@ -45,7 +45,7 @@ export function createSupervisor(options: {
       process.execPath,
       [
         '--enable-source-maps',
-        '--max-semi-space-size=4',
+        '--max-semi-space-size=16',
         '--max-old-space-size=256',
         join(options.root, 'dist', 'apps', spec.app, 'main.js'),
         ...arguments_,
