@@ -41,10 +41,8 @@ export function sendProblem(reply: FastifyReply, error: Fault, requestId: string
   const problem = problemOf(error, requestId);
   if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
   if (problem.code === 'UNAUTHENTICATED') reply.header('www-authenticate', 'Bearer');
-  // The rest of a body that is too large is hardly read, so the connection has no further use. Where much of it is still
-  // on its way, closing at once would lose the answer: see `lingerOn`.
-  if (problem.code === 'BODY_TOO_LARGE' && !reply.routeOptions?.config.endpoint?.raw)
-    reply.header('connection', 'close');
+  // Whoever is still sending a body would lose the answer with a connection that closes at once: see `lingerOn`.
+  if (reply.request.raw.complete === false) reply.removeHeader('connection');
   reply.header('cache-control', 'no-store');
   reply.code(problem.status).type(PROBLEM_TYPE).serializer(JSON.stringify);
   return problem;
