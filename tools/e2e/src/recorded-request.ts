@@ -37,6 +37,13 @@ export async function recorded(call: (api: Client<paths>) => Promise<unknown>): 
   return found;
 }
 
+/** A body of `sizeBytes` whose length is not announced: `head`, then blanks. */
+export async function* unannounced(sizeBytes: number, head = new Uint8Array()): AsyncGenerator<Uint8Array> {
+  yield head;
+  const piece = new Uint8Array(64 * 1024).fill(0x20);
+  for (let sent = head.length; sent < sizeBytes; sent += piece.length) yield piece;
+}
+
 const PATIENCE_MS = 30_000;
 
 /** Sends a request and reads the whole answer. */

@@ -4,6 +4,9 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort, REPOSITORY, SYSTEM_MARK, type SystemAddresses } from './running-system';
 
+/** The apps of a system, a process of each. */
+export const APPS = ['catalog', 'gateway', 'order', 'payment-sandbox', 'projector', 'recommendation', 'user'];
+
 /** A service process of a started system, with the environment that its starter gave it. */
 export interface ServiceProcess {
   app: string;

@@ -69,7 +69,10 @@ beforeAll(async () => {
     }),
   ]);
 }, 90_000);
-afterAll(() => Promise.all([limited, withoutUsers, alone].map((each) => each?.stop())));
+afterAll(async () => {
+  await world?.close();
+  await Promise.all([limited, withoutUsers, alone].map((each) => each?.stop()));
+});
 
 type Provocation = (operation: Operation, right: RecordedRequest) => Promise<CheckedAnswer>;
 

@@ -8,6 +8,7 @@ import {
   sharedSystem,
   shopClient,
   startGateway,
+  unannounced,
   whileUnwritable,
   type Answer,
 } from '../src';
@@ -237,11 +238,15 @@ test('a cart of two currencies is a conflict', async () => {
   expectProblem(answer);
 });
 
-test('checks come in their order: route, method, sign-in, role, size, type, JSON, key, validation', async () => {
+test('checks come in their order: route, method, sign-in, role, size, type, JSON, key, validation, existence, precondition, state', async () => {
   const large = 'x'.repeat(1_100_000);
   const text = { 'content-type': 'text/plain' };
   const { token } = customer;
   const key = { 'idempotency-key': randomUUID() };
+  const archived = await shop.product(adminToken);
+  const archivedPath = `/v1/admin/products/${archived.id}`;
+  await asAdmin('DELETE', archivedPath);
+  const renamed = (ifMatch: string) => ({ body: { name: 'Renamed' }, headers: { 'if-match': ifMatch } });
   const answers: Array<[string, Promise<Answer>]> = [
     ['404 NOT_FOUND', shop.request('POST', '/v1/nothing', { rawBody: '{', headers: text })],
     ['405 METHOD_NOT_ALLOWED', shop.request('PATCH', '/v1/orders', { rawBody: '{', headers: text })],
@@ -264,6 +269,15 @@ test('checks come in their order: route, method, sign-in, role, size, type, JSON
       '404 NOT_FOUND',
       shop.request('PATCH', `/v1/admin/users/${UNKNOWN}`, { body: { disabled: true }, token: adminToken }),
     ],
+    [
+      '404 NOT_FOUND',
+      shop.request('PATCH', `/v1/admin/products/${UNKNOWN}`, { ...renamed('"99999"'), token: adminToken }),
+    ],
+    [
+      '412 VERSION_MISMATCH',
+      shop.request('PATCH', archivedPath, { ...renamed('"99999"'), token: adminToken }),
+    ],
+    ['409 PRODUCT_ARCHIVED', shop.request('PATCH', archivedPath, { ...renamed('*'), token: adminToken })],
     ['404 NOT_FOUND', shop.request('GET', '/v1/orders/not-an-id', { token })],
     ['404 NOT_FOUND', shop.request('PUT', '/v1/cart/items/not-an-id', { body: { quantity: 1 }, token })],
   ];
@@ -271,6 +285,20 @@ test('checks come in their order: route, method, sign-in, role, size, type, JSON
     const { status, body } = await answer;
     expect(`${status} ${String((body as { code: string }).code)}`).toBe(expected);
   }
+});
+
+test('a body that grows beyond 1 MiB without having announced it is too large', async () => {
+  const response = await fetch(`${system.gateway}/v1/users`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: ReadableStream.from(unannounced(2 * 1024 * 1024)),
+    duplex: 'half',
+    signal: AbortSignal.timeout(20_000),
+  } as RequestInit);
+  expect([response.status, ((await response.json()) as { code: string }).code]).toEqual([
+    413,
+    'BODY_TOO_LARGE',
+  ]);
 });
 
 test('what is unknown is named: body fields, query parameters, sort, include and fields', async () => {

@@ -1,4 +1,13 @@
-import { png, send, sharedSystem, shopClient, finishedJob, type components, type Job } from '../src';
+import {
+  png,
+  send,
+  unannounced,
+  sharedSystem,
+  shopClient,
+  finishedJob,
+  type components,
+  type Job,
+} from '../src';
 
 type Product = components['schemas']['Product'];
 
@@ -19,6 +28,7 @@ const upload = async (
     headers: { authorization: `Bearer ${adminToken}`, 'content-type': type },
     body: content,
     duplex: 'half',
+    signal: AbortSignal.timeout(20_000),
   } as RequestInit);
   return {
     status: response.status,
@@ -90,12 +100,7 @@ test('a picture that is broken ends its job failed with a reason, and the produc
 
 test('more than 10 MiB are refused, also where no length was announced', async () => {
   const { id } = await shop.product(adminToken);
-  const head = picture(50);
-  const endless = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(head),
-    pull: (controller) => controller.enqueue(new Uint8Array(256 * 1024)),
-  });
-  const { status, body } = await upload(id, endless);
+  const { status, body } = await upload(id, ReadableStream.from(unannounced(11 * 1024 * 1024, picture(50))));
   expect([status, body.code]).toEqual([413, 'BODY_TOO_LARGE']);
   expect(await imageUrl(id)).toBeNull();
 });

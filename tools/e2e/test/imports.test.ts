@@ -1,7 +1,17 @@
 import { eventually } from '@headroom/testing';
 import { randomUUID } from 'node:crypto';
 import { request as httpRequest } from 'node:http';
-import { importFile, ndjson, sharedSystem, shopClient, type components, type Job } from '../src';
+import {
+  finishedJob,
+  importFile,
+  ndjson,
+  range,
+  sharedSystem,
+  shopClient,
+  startGateway,
+  type components,
+  type Job,
+} from '../src';
 
 type AdminProduct = components['schemas']['AdminProduct'];
 
@@ -165,6 +175,75 @@ test('an upload that is cut off leaves no job and no product, announced length o
   const since = (await jobs()).map(({ id }) => id).filter((id) => !before.includes(id));
   expect(since).toEqual([whole.id]);
   expect((await bySku(cut, sku)).map((product) => product?.name)).toEqual([undefined, 'Whole']);
+});
+
+test('of very many bad lines the first 1,000 are told, and all are counted', async () => {
+  const job = await importProducts(
+    ndjson(...range(1_200).map((index) => ({ sku: `x${index}`, name: 'No price' }))),
+  );
+  expect(counts(job)).toMatchObject({ status: 'succeeded', processed: 1_200, created: 0, rejected: 1_200 });
+  expect(job.errors.map(({ line }) => line)).toEqual(range(1_000).map((index) => index + 1));
+});
+
+test('a compressed or nameless file is refused before it is read, an empty one after', async () => {
+  const answer = async (headers: Record<string, string>, rawBody: string) => {
+    const { status, body } = await shop.request('POST', '/v1/admin/imports', {
+      token: adminToken,
+      headers,
+      rawBody,
+    });
+    return [status, body['code']];
+  };
+  const csv = { 'content-type': 'text/csv' };
+  expect(await answer({ ...csv, 'content-encoding': 'gzip' }, 'x')).toEqual([415, 'MEDIA_TYPE_UNSUPPORTED']);
+  expect(await answer({ 'content-type': 'application/json' }, '{}')).toEqual([415, 'MEDIA_TYPE_UNSUPPORTED']);
+  expect((await answer(csv, ''))[0]).toBe(400);
+});
+
+test('while a bulk import runs, an admin’s single change is seen at every gateway within 5 s', async () => {
+  const product = await shop.product(adminToken, { category: `seen/${randomUUID()}` });
+  const second = await startGateway(system);
+  const sku = randomUUID();
+  const file = ndjson(
+    ...range(20_000).map((index) => ({
+      sku: `${sku}-${index}`,
+      name: `Bulk thing ${index}`,
+      priceMinor: 100 + index,
+      onHand: 1,
+    })),
+  );
+  try {
+    const accepted = await shop.request<Job>('POST', '/v1/admin/imports', {
+      token: adminToken,
+      headers: { 'content-type': 'application/x-ndjson' },
+      rawBody: file,
+    });
+    const job = async () =>
+      (await shop.request<Job>('GET', `/v1/admin/jobs/${accepted.body.id}`, { token: adminToken })).body;
+    await eventually(async () => expect((await job()).processed).toBeGreaterThan(0), 30_000);
+    for (const amountMinor of [5_001, 5_002, 5_003]) {
+      await shop.request('PATCH', `/v1/admin/products/${product.id}`, {
+        token: adminToken,
+        body: { price: { amountMinor, currency: 'EUR' } },
+      });
+      await eventually(async () => {
+        for (const base of [system.gateway, second.url]) {
+          const { body } = await shopClient(base).request<{ items: AdminProduct[] }>(
+            'GET',
+            `/v1/products?category=${product.category}`,
+          );
+          expect(body.items[0]!.price.amountMinor).toBe(amountMinor);
+        }
+      }, 5_000);
+    }
+    expect(counts(await finishedJob(shop, adminToken, accepted.body.id))).toMatchObject({
+      status: 'succeeded',
+      processed: 20_000,
+      created: 20_000,
+    });
+  } finally {
+    await second.stop();
+  }
 });
 
 test('jobs are listed newest first without their errors, and a list of fields is kept to', async () => {

@@ -1,8 +1,7 @@
-import { sharedSystem, shopClient, serviceProcesses, systemPids } from '../src';
+import { APPS, sharedSystem, shopClient, serviceProcesses, systemPids } from '../src';
 
 const system = sharedSystem();
 const shop = shopClient(system.gateway);
-const PROCESSES = ['catalog', 'gateway', 'order', 'payment-sandbox', 'projector', 'recommendation', 'user'];
 const opsPorts = () =>
   serviceProcesses(system).map(({ app, env }) => ({ app, ops: `http://127.0.0.1:${env['OPS_PORT']}` }));
 
@@ -11,7 +10,7 @@ test('every process answers livez, readyz, a deep health and metrics on its own 
     opsPorts()
       .map(({ app }) => app)
       .sort(),
-  ).toEqual(PROCESSES);
+  ).toEqual(APPS);
   for (const { app, ops } of opsPorts()) {
     const { request } = shopClient(ops);
     expect([app, (await request('GET', '/livez')).status]).toEqual([app, 200]);
@@ -97,7 +96,7 @@ test('security headers stand on every answer', async () => {
 
 test('every process of the system carries its mark, so that a leak check can find it', () => {
   const commands = systemPids(system.dataDirectory).map(({ command }) => command);
-  for (const app of PROCESSES)
+  for (const app of APPS)
     expect(commands.filter((each) => each.includes(`apps/${app}/main.js`))).toHaveLength(1);
   expect(commands.some((each) => each.includes('postgres'))).toBe(true);
 });

@@ -153,6 +153,23 @@ test('wrong passwords are throttled for one account, over all gateways, with Ret
   await shop.customer(); // others still come in from the same address
 });
 
+test('a stranger who guesses from elsewhere does not lock the owner out', async () => {
+  const { email, password } = await shop.customer();
+  const gateway = await startGateway(system, { TRUSTED_PROXIES: '127.0.0.0/8' });
+  const signIn = (address: string, word: string) =>
+    shopClient(gateway.url).request<{ code?: string }>('POST', '/v1/sessions', {
+      headers: { 'x-forwarded-for': address },
+      body: { email, password: word },
+    });
+  try {
+    for (let count = 0; count < 11; count += 1) await signIn('198.51.100.7', 'not-the-right-password');
+    expect((await signIn('198.51.100.7', password)).body.code).toBe('SIGN_IN_THROTTLED');
+    expect((await signIn('203.0.113.9', password)).status).toBe(201);
+  } finally {
+    await gateway.stop();
+  }
+});
+
 test('another user cannot see, follow or cancel an order: it is not found', async () => {
   const product = await shop.product(adminToken);
   const [owner, other] = [await shop.customer(), await shop.customer()];

@@ -5,6 +5,7 @@ import { cpSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
 import {
+  APPS,
   freePort,
   freeRange,
   REPOSITORY,
@@ -120,7 +121,9 @@ describe('one data directory, started again after every kind of end', () => {
       const { body } = await shopClient(system!.gateway).request('GET', '/health');
       expect(body['status']).toBe('healthy');
     }, 30_000);
-    expect(system!.output().match(/was ended by SIGKILL: starting it again in 0\.2 s/g)).toHaveLength(6);
+    expect(system!.output().match(/was ended by SIGKILL: starting it again in 0\.2 s/g)).toHaveLength(
+      APPS.length,
+    );
     await expectRemembered();
   }, 90_000);
 
@@ -163,7 +166,7 @@ test('it runs from a path with a space in it', async () => {
       const { status, body } = await shop.request<{ items: unknown[] }>('GET', '/v1/products');
       expect([status, body.items.length]).toEqual([200, 20]);
     }, 10_000);
-    expect(serviceProcesses(system)).toHaveLength(6);
+    expect(serviceProcesses(system)).toHaveLength(APPS.length);
   } finally {
     await system?.stop();
     rmSync(directory, { recursive: true, force: true });
