@@ -82,6 +82,7 @@ export function runFuzzer(options: {
       ...excludedPaths.flatMap((path) => ['--exclude-path-regex', path]),
     ],
     {
+      cwd: directory, // it leaves files where it runs
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, PYTHONUNBUFFERED: '1', SCHEMATHESIS_HOOKS: HOOKS },
     },
