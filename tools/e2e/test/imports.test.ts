@@ -157,6 +157,14 @@ test('an upload that is cut off leaves no job and no product, announced length o
   const before = (await jobs()).map(({ id }) => id);
   const cut = randomUUID();
   const headers = { authorization: `Bearer ${adminToken}`, 'content-type': 'application/x-ndjson' };
+  const lines = ndjson(
+    ...range(20_000).map((index) => ({
+      sku: index === 0 ? cut : `${cut}-${index}`,
+      name: 'Cut'.padEnd(190),
+      description: 'x'.repeat(190),
+      priceMinor: 1,
+    })),
+  );
   const begin = (extra: Record<string, string>) =>
     new Promise<void>((resolve) => {
       const upload = httpRequest(`${system.gateway}/v1/admin/imports`, {
@@ -165,10 +173,10 @@ test('an upload that is cut off leaves no job and no product, announced length o
       });
       upload.on('error', () => undefined); // it is this side that ends it
       upload.on('close', resolve);
-      const line = JSON.stringify({ sku: cut, name: 'Cut', priceMinor: 1 });
-      upload.write(`${line}\n`, () => upload.destroy());
+      // Written whole: the system has read more than the first part of it.
+      upload.write(lines, () => upload.destroy());
     });
-  await Promise.all([begin({}), begin({ 'content-length': '1000000' })]);
+  await Promise.all([begin({}), begin({ 'content-length': String(2 * lines.length) })]);
 
   const sku = randomUUID();
   const whole = await importProducts(ndjson({ sku, name: 'Whole', priceMinor: 1 })); // later, and through the same queue
