@@ -42,12 +42,19 @@ const allKinds = [
 ];
 
 /** Tests of the libraries that `testing` is built on use it: a circle of test files only. */
-const testOnly = ['contracts', 'postgres', 'messaging', 'jobs', 'rpc', 'service', 'telemetry', 'resilience'].flatMap(
-  (library) => [
-    [`@headroom/${library}`, '@headroom/testing'],
-    ['@headroom/testing', `@headroom/${library}`],
-  ],
-);
+const testOnly = [
+  'contracts',
+  'postgres',
+  'messaging',
+  'jobs',
+  'rpc',
+  'service',
+  'telemetry',
+  'resilience',
+].flatMap((library) => [
+  [`@headroom/${library}`, '@headroom/testing'],
+  ['@headroom/testing', `@headroom/${library}`],
+]);
 
 /** Packages that only one library may import, so that each has one place where its defaults are made safe. */
 const owned = {

@@ -10,7 +10,9 @@ module.exports = {
       { jsc: { target: 'es2023', parser: { syntax: 'typescript' } }, module: { type: 'commonjs' } },
     ],
   },
-  transformIgnorePatterns: ['/node_modules/(?!(jose|typebox|@fastify/type-provider-typebox|pg-boss|serialize-error|non-error|rrule-temporal)/)'],
+  transformIgnorePatterns: [
+    '/node_modules/(?!(jose|typebox|@fastify/type-provider-typebox|pg-boss|serialize-error|non-error|rrule-temporal)/)',
+  ],
   globalSetup: join(__dirname, 'libs/testing/src/global-setup.ts'),
   globalTeardown: join(__dirname, 'libs/testing/src/global-teardown.ts'),
   modulePathIgnorePatterns: ['<rootDir>/dist'],
