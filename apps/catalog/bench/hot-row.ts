@@ -1,10 +1,9 @@
 import { messagingMigrations } from '@headroom/messaging';
 import { migrate, migrationsDirectory, openDatabase, sql, type Database } from '@headroom/postgres';
-import { startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
+import { freePort, startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
 import { systemClock, uuidv7 } from '@headroom/resilience';
 import { silentLogger } from '@headroom/telemetry';
 import { rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { trackContention } from '../src/contention';
@@ -150,17 +149,6 @@ async function buyUntilSoldOut(holds: Holds, productId: string): Promise<number>
       throw error;
     }
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
 }
 
 measureHotRow().catch((error: unknown) => {

@@ -1,4 +1,4 @@
-import { startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
+import { freePort, startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
 import { createTrackedJob, jobsMigrations, loadTrackedJob, openJobs } from '@headroom/jobs';
 import { messagingMigrations } from '@headroom/messaging';
 import { migrate, migrationsDirectory, openDatabase } from '@headroom/postgres';
@@ -7,7 +7,6 @@ import { createUploads, openBlobStore, storageMigrations, type UploadKind } from
 import { silentLogger } from '@headroom/telemetry';
 import { eventually } from '@headroom/testing';
 import { rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
@@ -152,17 +151,6 @@ function photograph(): Promise<Buffer> {
 
 function median(values: number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
 }
 
 void measureImageUpload();

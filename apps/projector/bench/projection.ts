@@ -1,11 +1,10 @@
 import { TOPICS, type PublishableEvent } from '@headroom/contracts';
-import { startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
+import { freePort, startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
 import { messagingMigrations, openEventLog, startRelay, type EventLog } from '@headroom/messaging';
 import { migrate, migrationsDirectory, openDatabase, sql, type Database } from '@headroom/postgres';
 import { uuidv7 } from '@headroom/resilience';
 import { silentLogger } from '@headroom/telemetry';
 import { rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startProjection } from '../src/project';
@@ -171,17 +170,6 @@ const eventByEvent = (view: View): View => ({
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
 }
 
 measureProjection().catch((error: unknown) => {

@@ -1,3 +1,4 @@
+import { freePort } from '@headroom/embedded-postgres';
 import { buildApps } from '@headroom/build';
 import { userAdminV1, userV1 } from '@headroom/contracts';
 import { messagingMigrations } from '@headroom/messaging';
@@ -7,7 +8,7 @@ import { createTestDatabase, eventually, type TestDatabase } from '@headroom/tes
 import { join } from 'node:path';
 import { listMails } from '../src/repository';
 import { newEmail, PASSWORD, pemKey } from './harness';
-import { freePort, killAll, run } from './service-process';
+import { killAll, run } from './service-process';
 import { closeSmtpServers, startSmtpServer } from './smtp-double';
 
 jest.setTimeout(90_000); // a dead process is missed after a good quarter of a minute

@@ -1,3 +1,4 @@
+import { freePort } from '@headroom/embedded-postgres';
 import { buildApps } from '@headroom/build';
 import { TOPICS, userV1 } from '@headroom/contracts';
 import { messagingMigrations, openEventLog } from '@headroom/messaging';
@@ -6,7 +7,7 @@ import { silentLogger } from '@headroom/telemetry';
 import { createTestDatabase, eventually, testServerUrl, type TestDatabase } from '@headroom/testing';
 import { join } from 'node:path';
 import { PASSWORD, pemKey } from './harness';
-import { freePort, killAll, run } from './service-process';
+import { killAll, run } from './service-process';
 
 jest.setTimeout(60_000);
 

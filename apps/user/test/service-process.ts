@@ -1,6 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 
 const started: ChildProcess[] = [];
@@ -26,16 +25,4 @@ export function run(variables: Record<string, string>, ...args: string[]) {
 /** Kills what a test has left running. */
 export function killAll(): void {
   for (const child of started) if (child.exitCode === null) child.kill('SIGKILL');
-}
-
-/** A port that was free a moment ago. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
 }

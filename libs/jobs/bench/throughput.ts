@@ -1,8 +1,7 @@
-import { startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
+import { freePort, startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
 import { migrate, openDatabase, sql } from '@headroom/postgres';
 import { silentLogger } from '@headroom/telemetry';
 import { rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { jobsMigrations, openJobs } from '../src/index';
@@ -79,14 +78,6 @@ async function measureThroughput(): Promise<void> {
   if (options.json) process.stdout.write(`${JSON.stringify(rows)}\n`);
   else console.table(rows);
   process.exitCode = rows.every((row) => row.oneEffectEach) ? 0 : 1;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 void measureThroughput();

@@ -1,5 +1,4 @@
-import { startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
-import { createServer, type AddressInfo } from 'node:net';
+import { freePort, startPostgres, temporaryDirectory } from '@headroom/embedded-postgres';
 import { join } from 'node:path';
 import type { PostgresServer } from '@headroom/embedded-postgres';
 
@@ -19,15 +18,4 @@ export default async function globalSetup(): Promise<void> {
   });
   globalThis.headroomTestServer = server;
   process.env['TEST_POSTGRES_URL'] = server.url('postgres');
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
 }

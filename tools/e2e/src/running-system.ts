@@ -1,7 +1,7 @@
-import { temporaryDirectory } from '@headroom/embedded-postgres';
+import { freePort, temporaryDirectory } from '@headroom/embedded-postgres';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 
 /** Where a system answers; crosses from jest's set-up to the test files as JSON. */
@@ -122,17 +122,6 @@ export async function startSystem(
       rmSync(dirname(dataDirectory), { recursive: true, force: true });
     },
   };
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
 }
 
 /** The first of `count` free ports in a row. */

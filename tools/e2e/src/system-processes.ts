@@ -1,8 +1,9 @@
+import { freePort } from '@headroom/embedded-postgres';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { freePort, REPOSITORY, SYSTEM_MARK, type SystemAddresses } from './running-system';
+import { REPOSITORY, SYSTEM_MARK, type SystemAddresses } from './running-system';
 
 /** The apps of a system, a process of each. */
 export const APPS = ['catalog', 'gateway', 'order', 'payment-sandbox', 'projector', 'recommendation', 'user'];

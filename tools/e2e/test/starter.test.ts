@@ -1,4 +1,4 @@
-import { temporaryDirectory } from '@headroom/embedded-postgres';
+import { freePort, temporaryDirectory } from '@headroom/embedded-postgres';
 import { eventually } from '@headroom/testing';
 import { spawnSync } from 'node:child_process';
 import { cpSync, rmSync, symlinkSync } from 'node:fs';
@@ -6,7 +6,6 @@ import { createServer, type AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
 import {
   APPS,
-  freePort,
   freeRange,
   REPOSITORY,
   serviceProcess,
