@@ -1,4 +1,4 @@
-import { readRunning } from '@headroom/start';
+import { checkSystem, checkUnlimited, runningPorts, UsageError } from '@headroom/shop-api';
 import autocannon from 'autocannon';
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -18,7 +18,7 @@ const { values: options } = parseArgs({
     json: { type: 'boolean', default: false },
   },
 });
-const gateway = options.gateway ?? `http://127.0.0.1:${readRunning(options.data).ports.gateway}`;
+const gateway = options.gateway ?? `http://127.0.0.1:${runningPorts(options.data).gateway}`;
 const amount = Number(options.requests);
 const connections = Number(options.concurrency);
 const say = (text: string) => void process.stderr.write(`${text}\n`);
@@ -70,9 +70,14 @@ async function measure(name: string, requests: autocannon.Request[], expected: n
   };
 }
 
-void main();
+main().catch((error: unknown) => {
+  say(error instanceof Error ? error.message : String(error));
+  process.exitCode = error instanceof UsageError ? error.exitCode : 1;
+});
 
 async function main(): Promise<void> {
+  await checkSystem({ gateway });
+  await checkUnlimited(gateway);
   const admin = JSON.parse(readFileSync(`${options.data}/admin.json`, 'utf8')) as {
     email: string;
     password: string;

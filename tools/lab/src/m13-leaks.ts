@@ -1,7 +1,7 @@
 import { startSystem } from '@headroom/e2e';
 import { openShopping, startOpenLoop } from '@headroom/load';
 import { systemClock } from '@headroom/resilience';
-import { adminSignIn, checkSystem } from '@headroom/shop-api';
+import { adminSignIn, checkSystem, checkUnlimited } from '@headroom/shop-api';
 import { readRunning, readSecrets, systemProcesses } from '@headroom/start';
 import { MOST_HEAP_RATIO, soak, type Held } from './soak';
 import type { Lab, LabResult } from './lab';
@@ -41,6 +41,7 @@ export const leaks: Lab = {
       const running = readRunning(dataDirectory);
       const gateway = `http://127.0.0.1:${running.ports.gateway}`;
       await checkSystem({ gateway });
+      await checkUnlimited(gateway);
       const processes = systemProcesses(running, readSecrets(dataDirectory, process.env).secrets).map(
         ({ name, opsPort }) => ({
           name,

@@ -71,6 +71,17 @@ export async function checkSystem(addresses: Record<string, string>): Promise<vo
   }
 }
 
+/** Fails, with what to do, where the gateway limits requests: a measurement would count its refusals. */
+export async function checkUnlimited(gateway: string): Promise<void> {
+  const response = await fetch(`${gateway}/v1/products?limit=1`, { signal: AbortSignal.timeout(10_000) });
+  await response.body?.cancel();
+  if (response.headers.has('ratelimit-policy'))
+    throw new UsageError(
+      `the gateway at ${gateway} limits requests (${response.headers.get('ratelimit-policy')}): for a measurement start the system with RATE_LIMITS=off npm start`,
+      69,
+    );
+}
+
 /** Signs the admin in; a refusal says how to name another one. */
 export async function signInAdmin(
   http: Http,
