@@ -127,7 +127,8 @@ async function start(): Promise<void> {
     ['admin sign-in', `${secrets.adminEmail}  ${adminSecret}`],
   ];
   console_.say(`\nHeadroom is up after ${((Date.now() - began) / 1_000).toFixed(1)} s.\n`);
-  for (const [name, value] of rows) console_.say(`  ${name.padEnd(22)} ${value}`);
+  const width = Math.max(...rows.map(([name]) => name.length));
+  for (const [name, value] of rows) console_.say(`  ${name.padEnd(width)}  ${value}`);
   console_.say(`\nTry it:\n\n  curl '${shop}/v1/products?q=oak&limit=3'\n\nCtrl-C stops everything.`);
 }
 
